@@ -1,0 +1,237 @@
+"""The nouns: clips, edits, flow.
+
+Everything here is data. Tensors follow one set of conventions: pictures are float32 [T, 3, H, W] in [0, 1], sRGB;
+masks [T, 1, H, W] with 1 = edited; flow [N, 2, H, W] in pixels, (dx, dy), where `flow_ab` says that a's pixel (x, y) is
+seen in b at (x + dx, y + dy). *Raw* pictures are numpy [H, W, 3], RGB, at the source's depth: uint8, or uint16 over the
+full 0..65535 range for anything deeper.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .errors import InputError, ShapeError
+
+Raw: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Bits = Literal[8, 16]
+
+
+def check_shape(**tensors: tuple[Tensor, str]) -> None:
+    """Raise `ShapeError` unless each tensor has the shape its letters promise.
+
+    `check_shape(image=(image, "N C H W"), flow=(flow, "N 2 H W"))`: a number must match exactly, a letter must stand for
+    the same length wherever it appears in the call.
+    """
+    bound: dict[str, int] = {}
+    for name, (tensor, letters) in tensors.items():
+        wanted = letters.split()
+        fits = tensor.ndim == len(wanted) and all(
+            size == (int(letter) if letter.isdigit() else bound.setdefault(letter, size))
+            for letter, size in zip(wanted, tensor.shape, strict=True)
+        )
+        if not fits:
+            known = {letter: size for letter, size in bound.items() if letter in wanted}
+            raise ShapeError(f"{name} has shape {tuple(tensor.shape)}. Expected [{letters}] with {known or 'any sizes'}.")
+
+
+def from_raw(raw: Raw) -> Tensor:
+    """A raw picture [H, W, 3] as float32 [3, H, W] in [0, 1]."""
+    if raw.dtype == np.uint16:  # torch's uint16 has few operations
+        return torch.from_numpy(raw.astype(np.float32)).permute(2, 0, 1).div_(65535.0)
+    return torch.from_numpy(np.ascontiguousarray(raw)).permute(2, 0, 1).float().div_(255.0)
+
+
+def to_raw(picture: Tensor, bits: Bits = 8) -> Raw:
+    """A picture [3, H, W], clipped to [0, 1], as raw [H, W, 3] of `bits` per channel."""
+    check_shape(picture=(picture, "3 H W"))
+    top = 255.0 if bits == 8 else 65535.0
+    scaled = picture.detach().float().cpu().clamp(0.0, 1.0).mul(top).round_().permute(1, 2, 0).contiguous()
+    return scaled.numpy().astype(np.uint8) if bits == 8 else scaled.numpy().astype(np.uint16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourTags:
+    """How the numbers of a video mean colours: H.273 code points, 2 = unspecified; `range` 0 unspecified, 1 limited, 2 full."""
+
+    matrix: int = 2
+    primaries: int = 2
+    transfer: int = 2
+    range: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The file a clip was read from. Sound, subtitles, chapters and metadata are copied from it when the clip is written."""
+
+    path: Path
+    whole: bool = True  # the clip shows the file from end to end: every packet is kept
+
+
+class Clip:
+    """Frames with their exact time stamps, decoded when asked for.
+
+    `read(index)` gives one raw frame; `times` are the instants (seconds) at which frames appear, strictly rising, and `end`
+    the instant at which the last one goes. Slices (`clip[4:12]`) and lists (`clip[[0, 8, 16]]`) are clips again and decode
+    nothing. Raises `InputError` for times that do not rise.
+    """
+
+    __slots__ = ("_indices", "_read", "aspect", "bits", "codec", "colour", "end", "height", "origin", "times", "width")
+
+    def __init__(
+        self,
+        read: Callable[[int], Raw],
+        *,
+        times: Sequence[Fraction],
+        end: Fraction,
+        height: int,
+        width: int,
+        bits: Bits = 8,
+        colour: ColourTags | None = None,
+        aspect: Fraction = Fraction(1),
+        codec: str = "",
+        origin: Origin | None = None,
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        self._read = read
+        self._indices = tuple(range(len(times))) if indices is None else tuple(indices)
+        self.times = tuple(times)
+        self.end = end
+        self.height, self.width = height, width
+        self.bits = bits
+        self.colour = colour or ColourTags()
+        self.aspect = aspect  # of one sample, width / height
+        self.codec = codec  # pixel format the frames were stored in, "" if none
+        self.origin = origin
+        if len(self._indices) != len(self.times) or not self.times:
+            raise InputError(f"A clip needs one time stamp a frame and at least one frame, got {len(times)}. Check the range.")
+        if any(late <= early for early, late in zip(self.times, (*self.times[1:], end), strict=True)):
+            raise InputError("The time stamps of a clip must rise. Sort the frames by time first.")
+
+    @classmethod
+    def from_array(cls, frames: npt.NDArray[np.generic] | Tensor, fps: float | Fraction = 24) -> "Clip":
+        """A clip over [T, H, W, 3] uint8 / uint16, or over a float tensor [T, 3, H, W] in [0, 1]."""
+        if isinstance(frames, Tensor):
+            check_shape(frames=(frames, "T 3 H W"))
+            frames = np.stack([to_raw(frame) for frame in frames])
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype not in (np.uint8, np.uint16):
+            raise InputError(
+                f"An array of shape {frames.shape} and type {frames.dtype} is no clip. Give [T, H, W, 3] of uint8 or uint16."
+            )
+        array: Raw = frames  # type: ignore[assignment]
+        step = 1 / Fraction(fps).limit_denominator(100_000)
+        return cls(
+            lambda index: array[index],
+            times=[index * step for index in range(len(array))],
+            end=len(array) * step,
+            height=array.shape[1],
+            width=array.shape[2],
+            bits=8 if array.dtype == np.uint8 else 16,
+        )
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __repr__(self) -> str:
+        return f"Clip({len(self)} frames, {self.width}x{self.height}, {float(self.rate):.3f} fps, {self.bits} bit)"
+
+    @overload
+    def __getitem__(self, item: slice) -> "Clip": ...
+    @overload
+    def __getitem__(self, item: Sequence[int]) -> "Clip": ...
+    def __getitem__(self, item: slice | Sequence[int]) -> "Clip":
+        kept = range(len(self))[item] if isinstance(item, slice) else [range(len(self))[index] for index in item]
+        if not kept:
+            raise InputError(f"The range {item} holds none of the {len(self)} frames. Choose a range inside the clip.")
+        joined = all(late == early + 1 for early, late in pairwise(kept))
+        last = kept[-1]
+        origin = self.origin if joined else None
+        if origin is not None:
+            origin = Origin(path=origin.path, whole=origin.whole and len(kept) == len(self))
+        return Clip(
+            self._read,
+            times=[self.times[index] for index in kept],
+            end=self.times[last + 1] if last + 1 < len(self) else self.end,
+            indices=[self._indices[index] for index in kept],
+            **{**self._facts(), "origin": origin},  # type: ignore[arg-type]
+        )
+
+    def _facts(self) -> dict[str, object]:
+        names = ("height", "width", "bits", "colour", "aspect", "codec", "origin")
+        return {name: getattr(self, name) for name in names}
+
+    def with_frames(self, read: Callable[[int], Raw]) -> "Clip":
+        """A clip of the same length, time stamps, tags and origin that shows other frames: `read(index)` of this clip's index."""
+        return Clip(read, times=self.times, end=self.end, **self._facts())  # type: ignore[arg-type]
+
+    def raw(self, index: int) -> Raw:
+        """Frame `index` as it was stored: [H, W, 3], uint8 or uint16."""
+        return self._read(self._indices[index])
+
+    def frame(self, index: int) -> Tensor:
+        """Frame `index`: float32 [3, H, W] in [0, 1]."""
+        return from_raw(self.raw(index))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self.frame(index) for index in range(len(self)))
+
+    @property
+    def frames(self) -> Tensor:
+        """All frames of this clip at once: float32 [T, 3, H, W] in [0, 1]. Slice first: memory grows with T."""
+        return torch.stack(list(self))
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second, on average."""
+        return len(self) / (self.end - self.times[0])
+
+    def index_at(self, seconds: Fraction) -> int:
+        """The frame on screen at `seconds` after the first one. Raises `InputError` outside the clip."""
+        at = self.times[0] + seconds
+        if not self.times[0] <= at < self.end:
+            length = float(self.end - self.times[0])
+            raise InputError(
+                f"The clip is {length:.3f} s long and has nothing at {float(seconds):.3f} s. Choose an earlier time."
+            )
+        return bisect_right(self.times, at) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Flow:
+    """Displacement between frame pairs. `vectors` [N, 2, H, W] in pixels; `visibility` [N, 1, H, W], 1 = seen in both."""
+
+    vectors: Tensor
+    visibility: Tensor
+
+    def __post_init__(self) -> None:
+        check_shape(vectors=(self.vectors, "N 2 H W"), visibility=(self.visibility, "N 1 H W"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Edit:
+    """*What* is wanted of a clip.
+
+    `keyframes` maps frame numbers to edited pictures [3, H, W] in [0, 1] that already lie on their source frames;
+    `mask` is a clip of one frame, or of as many as the source, whose first channel is 1 where the edit may show.
+    """
+
+    prompt: str = ""
+    negative: str = ""
+    keyframes: Mapping[int, Tensor] = field(default_factory=dict)
+    mask: Clip | None = None
+    strength: float = 1.0  # 0 = the source, 1 = the whole edit
+    keep_colors: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.strength <= 1.0:
+            raise InputError(f"The strength {self.strength} is outside 0..1. Give 0 for the source, 1 for the whole edit.")
+        for picture in self.keyframes.values():
+            check_shape(keyframe=(picture, "3 H W"))
