@@ -23,6 +23,12 @@ def pixel_grid(height: int, width: int, device: torch.device | str = "cpu") -> T
     return torch.stack(torch.meshgrid(x, y, indexing="xy"))[None]
 
 
+def grid_of(image: Tensor) -> Tensor:
+    """Coordinates (x, y) of each pixel of `image` [..., H, W]: float32 [1, 2, H, W], pixels."""
+    height, width = image.shape[-2:]
+    return pixel_grid(height, width, image.device)
+
+
 def sample_at(image: Tensor, points: Tensor, outside: Outside = "edge") -> Tensor:
     """`image` [N, C, H, W] at `points` [N, 2, h, w], (x, y) in its pixels: bilinear, [N, C, h, w]."""
     check_shape(image=(image, "N C H W"), points=(points, "N 2 h w"))
@@ -37,8 +43,7 @@ def sample_at(image: Tensor, points: Tensor, outside: Outside = "edge") -> Tenso
 def warp(image: Tensor, flow: Tensor, outside: Outside = "edge") -> Tensor:
     """`image` [N, C, H, W] seen through `flow` [N, 2, H, W]: bilinear, on the flow's grid."""
     check_shape(image=(image, "N C H W"), flow=(flow, "N 2 H W"))
-    height, width = flow.shape[-2:]
-    return sample_at(image, pixel_grid(height, width, flow.device) + flow, outside)
+    return sample_at(image, grid_of(flow) + flow, outside)
 
 
 def chain(flow_ab: Tensor, flow_bc: Tensor) -> Tensor:
@@ -69,7 +74,7 @@ def visibility(flow_ab: Tensor, flow_ba: Tensor, rule: Rule = "unimatch") -> Ten
 def inside(flow_ab: Tensor) -> Tensor:
     """True where a's pixel lands within b's frame: bool [N, 1, H, W]."""
     height, width = flow_ab.shape[-2:]
-    points = pixel_grid(height, width, flow_ab.device) + flow_ab
+    points = grid_of(flow_ab) + flow_ab
     limits = points.new_tensor([width - 1, height - 1])[None, :, None, None]
     return ((points >= 0) & (points <= limits)).all(dim=1, keepdim=True)
 

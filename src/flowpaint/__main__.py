@@ -1,0 +1,5 @@
+"""`python -m flowpaint`: the command line."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,191 @@
+"""`edit`, `propagate`, `deflicker`: from what a program or the command line has at hand to a `Result`."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeAlias, TypedDict, Unpack
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from ..errors import InputError
+from ..runs import read_manifest
+from ..seams import Method
+from ..types import Clip, from_raw
+from .choose import DEFAULT_METHOD, choose_method
+from .job import Job, Kind, OtherShots, Quality, recipe_of
+from .prepare import Given
+from .result import Result, Saving
+
+Array: TypeAlias = npt.NDArray[np.generic]
+Video: TypeAlias = str | Path | Array | Tensor | Clip
+Picture: TypeAlias = str | Path | Array | Tensor
+KeyFrames: TypeAlias = Mapping[int, Picture] | Mapping[str, Picture]
+Settings: TypeAlias = Mapping[str, object] | Sequence[str]
+
+
+class Options(TypedDict, total=False):
+    """What all three calls take besides.
+
+    `mask`: a picture or video, white where the edit may show. `settings`: fields of the method's parts, as a mapping
+    {"flow.preset": "fast"} or as texts "flow.preset=fast". `start`, `end`: times, the end not included. `preview`: the first
+    so many seconds ("2s") at a short side of 256 pixels. `fps`: the rate of folders and arrays. `encoding`: fields of
+    `flowpaint.video.Encoding`.
+    """
+
+    mask: str | Path | Clip | None
+    strength: float
+    keep_colors: bool
+    quality: Quality
+    seed: int
+    device: str
+    settings: Settings
+    start: int | str | None
+    end: int | str | None
+    preview: str | None
+    side_by_side: bool
+    other_shots: OtherShots
+    allow_damaged: bool
+    tonemap: bool
+    fps: float | str
+    encoding: Mapping[str, object]
+
+
+def edit(
+    video: Video,
+    prompt: str = "",
+    *,
+    method: str | Path | Method = DEFAULT_METHOD,
+    style: str | Path | None = None,
+    keyframes: KeyFrames | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """The video with the look that `prompt` names, or that of the picture `style`; nothing is made until it is asked for.
+
+    `video` is a path, an array [T, H, W, 3] of uint8 or uint16, a tensor [T, 3, H, W] in [0, 1] or a `Clip`; `keyframes` maps
+    times to pictures edited by hand. Raises `InputError`, `VideoError` or `ConfigError` for what does not fit.
+    """
+    return Result(*plan_job("edit", video, prompt=prompt, method=method, style=style, keyframes=keyframes, **options))
+
+
+def propagate(
+    video: Video,
+    keyframes: KeyFrames,
+    *,
+    method: str | Path | Method = DEFAULT_METHOD,
+    **options: Unpack[Options],
+) -> Result:
+    """The video edited as its key frames are: `keyframes` maps times (frame numbers, "3.5s") to edited pictures.
+
+    Pictures are paths, arrays [H, W, 3] or tensors [3, H, W] in [0, 1]. Each shot needs one, unless `other_shots="keep"`.
+    Raises as `edit` does.
+    """
+    return Result(*plan_job("propagate", video, method=method, keyframes=keyframes, **options))
+
+
+def deflicker(video: Video, **options: Unpack[Options]) -> Result:
+    """The video without what jumps to and fro from frame to frame. Raises as `edit` does."""
+    return Result(*plan_job("deflicker", video, method="deflicker", **options))
+
+
+def resume(run: str | Path) -> tuple[Result, Saving]:
+    """The job in a run folder, and how it was to be saved: `result.save(**saving)`. Raises `InputError` where there is none."""
+    run = Path(run)
+    manifest = read_manifest(run)
+    kept = manifest.get("saving", {})
+    saving = Saving(
+        run=run,
+        overwrite=bool(kept.get("overwrite", False)),
+        provenance=bool(kept.get("provenance", True)),
+        keep_run=bool(kept.get("keep_run", False)),
+    )
+    return Result(Job.from_dict(manifest["job"])), saving
+
+
+def plan_job(
+    kind: Kind,
+    video: Video,
+    *,
+    prompt: str = "",
+    method: str | Path | Method = DEFAULT_METHOD,
+    style: str | Path | None = None,
+    keyframes: KeyFrames | None = None,
+    **options: Unpack[Options],
+) -> tuple[Job, Given]:
+    """The job in plain values, and beside it what is in no file. Raises `ConfigError`, `InputError` for unknown words."""
+    chosen, look = choose_method(
+        method,
+        prompt=prompt,
+        style=None if style is None else str(style),
+        settings=_settings(options.get("settings", ())),
+    )
+    recipe = recipe_of(chosen)
+    fps = options.get("fps", 24)
+    mask = options.get("mask")
+    named, pictures = _sorted_out(keyframes or {})
+    is_file = isinstance(video, (str, Path))
+    job = Job(
+        kind=kind,
+        input=str(video) if is_file else "",
+        prompt=prompt,
+        style=None if style is None else str(style),
+        look=look,
+        keyframes=named,
+        mask=None if mask is None or isinstance(mask, Clip) else str(mask),
+        method=recipe,
+        strength=options.get("strength", 1.0),
+        keep_colors=options.get("keep_colors", False),
+        quality=options.get("quality", "normal"),
+        seed=options.get("seed", 0),
+        device=options.get("device", "auto"),
+        start=_time(options.get("start")),
+        end=_time(options.get("end")),
+        preview=options.get("preview"),
+        side_by_side=options.get("side_by_side", False),
+        other_shots=options.get("other_shots", "refuse"),
+        allow_damaged=options.get("allow_damaged", False),
+        tonemap=options.get("tonemap", False),
+        fps=str(fps),
+        encoding=dict(options.get("encoding", {})),
+    )
+    given = Given(
+        clip=None if isinstance(video, (str, Path)) else _clip(video, fps),
+        keyframes=pictures,
+        mask=mask if isinstance(mask, Clip) else None,
+        method=None if recipe else chosen,
+    )
+    return job, given
+
+
+def _settings(settings: Settings) -> list[str]:
+    if isinstance(settings, Mapping):
+        return [f"{path}={value}" for path, value in settings.items()]
+    return list(settings)
+
+
+def _time(time: int | str | None) -> str | None:
+    return None if time is None else str(time)
+
+
+def _clip(video: Array | Tensor | Clip, fps: float | str) -> Clip:
+    return video if isinstance(video, Clip) else Clip.from_array(video, Fraction(str(fps)))
+
+
+def _sorted_out(keyframes: KeyFrames) -> tuple[dict[str, str], dict[int | str, Tensor]]:
+    """Key frames that are files, and those that are pictures in memory."""
+    named: dict[str, str] = {}
+    pictures: dict[int | str, Tensor] = {}
+    for time, picture in keyframes.items():
+        if isinstance(picture, (str, Path)):
+            named[str(time)] = str(picture)
+        elif isinstance(picture, Tensor):
+            pictures[time] = picture
+        elif picture.ndim == 3 and picture.shape[-1] == 3 and picture.dtype in (np.uint8, np.uint16):
+            pictures[time] = from_raw(picture)  # type: ignore[arg-type]
+        else:
+            raise InputError(
+                f"The key frame at {time} is an array of shape {picture.shape}, {picture.dtype}. "
+                "Give [H, W, 3] of uint8 or uint16, a tensor [3, H, W] in [0, 1], or a path."
+            )
+    return named, pictures

@@ -1,0 +1,70 @@
+"""From names, files and words to a method: which algorithm, which editor of pictures, which look."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from .. import seams
+from ..errors import ConfigError, InputError, nearest
+from ..parts import editors
+from ..seams import Method
+from ..video import read_picture
+from . import toml
+
+DEFAULT_METHOD = "analogy"
+
+
+def choose_method(
+    method: str | Path | Method, *, prompt: str = "", style: str | None = None, settings: Sequence[str] = ()
+) -> tuple[Method, str]:
+    """The method with its editor in place, and words that say which look was taken ("" where none was).
+
+    `method` is a name, a recipe file (`.toml`) or a ready object. `prompt` names a look where the method has an editor of
+    pictures and `settings` choose none; other methods read the prompt themselves. `settings` are `part.field=value`.
+    Raises `ConfigError` for unknown names and fields, `InputError` for settings that are no settings.
+    """
+    chosen = _named(method) if isinstance(method, (str, Path)) else method
+    look = ""
+    if "editor" in _fields(chosen) and (style or prompt.strip()):
+        editor, look = _editor(prompt, style)
+        chosen = cast(Method, dataclasses.replace(cast(Any, chosen), editor=editor))
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals or not path.strip():
+            raise InputError(f"The setting {setting!r} is not understood. Write it as part.field=value.")
+        chosen = _set(chosen, path.strip(), value.strip())
+    return chosen, look
+
+
+def _named(method: str | Path) -> Method:
+    if Path(method).suffix == ".toml":
+        recipe = {"kind": "method", **toml.load(Path(method))}
+        if recipe["kind"] != "method":
+            raise ConfigError(f"{method} describes a {recipe['kind']}, not a method. Give the recipe of a method.")
+        return cast(Method, seams.from_dict(recipe))
+    return cast(Method, seams.build("method", str(method)))
+
+
+def _editor(prompt: str, style: str | None) -> tuple[seams.ImageEditor, str]:
+    if style is not None:
+        read_picture(style)  # unreadable, missing or too large is said now, not after minutes
+        return editors.StyleEditor(picture=style), f"Look taken: the style of {Path(style).name}."
+    choice = editors.choose(prompt)
+    return editors.LookEditor(looks=choice.looks), choice.text
+
+
+def _set(method: Method, path: str, value: str) -> Method:
+    """`method` with one field set; a part that is off (None) is named as such instead of being looked into."""
+    part: Any = method
+    for name in path.split(".")[:-1]:
+        part = getattr(part, name, part)
+        if part is None:
+            raise ConfigError(f"{name!r} is off, so {path!r} cannot be set. Choose a part first: --set {name}=NAME.")
+    if not dataclasses.is_dataclass(part):
+        raise ConfigError(f"{path!r} names no field of a part. Nearest: {nearest(path, _fields(method)) or 'it has none'}.")
+    return cast(Method, seams.override(method, path, value))
+
+
+def _fields(part: Any) -> list[str]:
+    return [one.name for one in dataclasses.fields(part)] if dataclasses.is_dataclass(part) else []

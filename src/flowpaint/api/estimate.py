@@ -1,0 +1,87 @@
+"""What a job would do and cost, without doing it."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Unpack
+
+from .. import video
+from ..timecode import clock
+from ..video.encoding import resolve
+from .render import side_by_side
+from .result import CHUNK, Files, Result, Saving, run_folder
+
+# Measured on two cores, docs/benchmarks.md, section "Whole command"; seconds for a million pixels.
+_FRAME_SECONDS = {"analogy": 0.9, "warp": 0.25, "freeze": 0.05, "frame-by-frame": 3.0, "deflicker": 1.2}
+_KEYFRAME_SECONDS = 3.0  # a look or a style on one picture
+_READ_SECONDS = 0.06  # finding shots, encoding and measuring
+_UNKNOWN = 2.0  # a method that is not in the table
+_BASE_BYTES = 700 << 20  # Python, torch and the bundled networks
+_FRAMES_HELD = 40  # float32 RGB pictures of full size that a method and the decoder hold at a time
+_BYTES_A_PIXEL = 0.12  # of H.264 at crf 16; lossless codecs need some ten times that
+
+
+def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
+    """The shots, key frames, method, look, output and costs of a job, as plain values. Nothing is made or written.
+
+    Raises what `Result.save` would raise before it starts to work.
+    """
+    prepared, job = result.prepared, result.job
+    clip, files = prepared.clip, Files.of(job.output)
+    shown = side_by_side(clip, clip) if job.side_by_side else clip
+    encoding = job.encoded()
+    video.check(shown, files.video, encoding, overwrite=saving.get("overwrite", False), warn=prepared.notes.warn)
+    edits = job.kind != "deflicker" and getattr(prepared.method, "editor", None) is not None
+    given = sorted(index + prepared.first for index in prepared.keyframes)
+    bare = [shot.start + prepared.first for shot in prepared.shots if not any(index in shot for index in prepared.keyframes)]
+    made = bare if edits else []
+    return {
+        "method": job.method.get("part", type(prepared.method).__name__),
+        "look": job.look,
+        "device": prepared.device,
+        "frames": len(clip),
+        "length": clock(clip.end - clip.times[0]),
+        "shots": [
+            {
+                "first": shot.start + prepared.first,
+                "last": shot[-1] + prepared.first,
+                "from": clock(clip.times[shot.start] - prepared.begin),
+                "kept": shot in prepared.passed,
+            }
+            for shot in prepared.shots
+        ],
+        "keyframes_given": given,
+        "keyframes_made": made,
+        "output": _output(files.video, shown.width, shown.height, result),
+        "run_folder": str(saving.get("run") or run_folder(job.output)),
+        "estimate": _costs(result, len(made)),
+        "warnings": list(prepared.notes.warnings),
+    }
+
+
+def _output(path: Path, width: int, height: int, result: Result) -> dict[str, Any]:
+    if not path.suffix:
+        return {"path": str(path), "codec": "png", "pixel_format": "rgb24", "width": width, "height": height}
+    clip = result.prepared.clip
+    shown = side_by_side(clip, clip) if result.job.side_by_side else clip
+    target = resolve(shown, path, result.job.encoded())
+    return {
+        "path": str(path),
+        "codec": target.codec,
+        "pixel_format": target.pixel_format,
+        "width": target.width,
+        "height": target.height,
+    }
+
+
+def _costs(result: Result, num_made: int) -> dict[str, float | int]:
+    prepared = result.prepared
+    clip = prepared.clip
+    pixels = clip.height * clip.width
+    name = str(result.job.method.get("part", ""))
+    seconds = len(clip) * (_FRAME_SECONDS.get(name, _UNKNOWN) + _READ_SECONDS) + num_made * _KEYFRAME_SECONDS
+    stored = Fraction(_BYTES_A_PIXEL) * pixels * len(clip)
+    return {
+        "seconds": round(seconds * pixels / 1e6, 1),
+        "memory_bytes": _BASE_BYTES + _FRAMES_HELD * pixels * 3 * 4,
+        "disk_bytes": int(stored * 2) + CHUNK * pixels // 8,  # the segments and the file made of them
+    }

@@ -1,0 +1,176 @@
+"""`Job`: everything that was asked for, as plain values. It goes into the run folder, the report and the video itself."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import seams
+from ..errors import ConfigError, InputError, nearest
+from ..report import versions
+from ..video import Encoding, read_comment
+from . import toml
+
+Kind = Literal["edit", "propagate", "deflicker"]
+Quality = Literal["draft", "normal", "best"]
+OtherShots = Literal["refuse", "keep"]
+KINDS: tuple[Kind, ...] = ("edit", "propagate", "deflicker")
+QUALITIES: tuple[Quality, ...] = ("draft", "normal", "best")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to do with which files. Empty text and None mean "not given"; `input` and key pictures may also be passed beside.
+
+    `keyframes` maps times of the input to picture files; `method` is a recipe (`flowpaint.seams.to_dict`), `look` the words
+    that say which look was taken, `encoding` the fields of `flowpaint.video.Encoding` that differ from their defaults.
+    Times count in the input, whatever `start` says. Raises `ConfigError` for a word that is not one of a
+    field's choices, `InputError` for a strength outside 0..1.
+    """
+
+    kind: Kind = "edit"
+    input: str = ""
+    output: str = ""
+    prompt: str = ""
+    style: str | None = None
+    look: str = ""
+    keyframes: Mapping[str, str] = field(default_factory=dict)
+    mask: str | None = None
+    method: Mapping[str, Any] = field(default_factory=dict)
+    strength: float = 1.0
+    keep_colors: bool = False
+    quality: Quality = "normal"
+    seed: int = 0
+    device: str = "auto"
+    start: str | None = None
+    end: str | None = None
+    preview: str | None = None
+    side_by_side: bool = False
+    other_shots: OtherShots = "refuse"
+    allow_damaged: bool = False
+    tonemap: bool = False
+    fps: str = "24"
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, choices in (("kind", KINDS), ("quality", QUALITIES), ("other_shots", ("refuse", "keep"))):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ConfigError(f"There is no {name.replace('_', ' ')} {value!r}. Nearest: {nearest(value, choices)}.")
+        if not 0.0 <= self.strength <= 1.0:
+            raise InputError(f"The strength {self.strength} is outside 0..1. Give 0 for the source, 1 for the whole edit.")
+        self.encoded()
+
+    def encoded(self) -> Encoding:
+        """How the result is to be encoded. Raises `ConfigError` for unknown fields."""
+        known = {one.name for one in fields(Encoding)} - {"comment"}
+        for unknown in self.encoding.keys() - known:
+            raise ConfigError(f"An encoding has no {unknown!r}. Nearest: {nearest(unknown, known)}.")
+        return Encoding(**self.encoding)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The job as values that JSON and TOML can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Job":
+        """The job that `to_dict` described. Raises `ConfigError` for fields that it does not know or that do not fit."""
+        known = {one.name: one for one in fields(cls)}
+        for unknown in values.keys() - known.keys():
+            raise ConfigError(f"A job has no field {unknown!r}. Nearest: {nearest(unknown, known)}.")
+        return cls(**{name: _checked(name, value, known[name].type) for name, value in values.items()})
+
+    def to_toml(self) -> str:
+        """The job as TOML text."""
+        return toml.dumps(self.to_dict())
+
+    def files(self) -> list[str]:
+        """The files that the job reads."""
+        led = _pictures(self.method)
+        return sorted({one for one in (self.input, self.style, self.mask, *self.keyframes.values(), *led) if one})
+
+    def named(self, name: Callable[[str], str]) -> "Job":
+        """The same job with every path replaced by `name(path)`."""
+        return replace(
+            self,
+            input=name(self.input) if self.input else "",
+            output=name(self.output) if self.output else "",
+            style=name(self.style) if self.style else None,
+            mask=name(self.mask) if self.mask else None,
+            keyframes={time: name(path) for time, path in self.keyframes.items()},
+            method=_renamed(self.method, name),
+        )
+
+
+_HINTS: dict[str, tuple[type, ...]] = {"float": (int, float), "bool": (bool,), "int": (int,), "Mapping": (Mapping,)}
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    said = getattr(hint, "__name__", str(hint))
+    wanted = next((types for word, types in _HINTS.items() if said.startswith(word)), None)
+    if wanted is None:
+        wanted = (str, type(None)) if "None" in str(hint) else (str,)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+        raise ConfigError(f"The field {name!r} of a job cannot be {value!r}. Give {said}.")
+    return value
+
+
+def _pictures(recipe: Any) -> list[str]:
+    """The picture files that parts of a recipe name."""
+    if isinstance(recipe, Mapping):
+        found = [one for name, value in recipe.items() if name != "picture" for one in _pictures(value)]
+        picture = recipe.get("picture")
+        return [*found, picture] if isinstance(picture, str) else found
+    return []
+
+
+def _renamed(recipe: Any, name: Callable[[str], str]) -> Any:
+    if isinstance(recipe, Mapping):
+        return {
+            key: name(value) if key == "picture" and isinstance(value, str) else _renamed(value, name)
+            for key, value in recipe.items()
+        }
+    if isinstance(recipe, str) and Path(recipe).is_absolute():  # weights may be named by path, too
+        return name(recipe)
+    return recipe
+
+
+# ----------------------------------------------------------------------------------------------------------- provenance
+
+
+def provenance(job: Job) -> str:
+    """The text of a result's comment tag: the job with its paths cut to file names, and the versions."""
+    shown = job.named(lambda path: Path(path).name).to_dict()
+    return json.dumps({"flowpaint": versions(), "job": shown}, ensure_ascii=False, sort_keys=True)
+
+
+def recorded(path: str | Path) -> Job:
+    """The job stored in a result's comment, in a report (.json) or in a recipe file (.toml).
+
+    Paths are names of files beside it or in the current folder. Raises `InputError` where there is no job in it.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".toml":
+        return Job.from_dict(toml.load(path))
+    try:
+        text = path.read_text("utf-8") if path.suffix.lower() == ".json" else read_comment(path)
+        found = json.loads(text)["job"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} holds no recipe of flowpaint. Give a video made by `flowpaint edit`, or its .json.") from error
+    return Job.from_dict(found).named(lambda name: _beside(name, path))
+
+
+def _beside(name: str, path: Path) -> str:
+    near = path.parent / name
+    return str(near) if not Path(name).exists() and near.exists() else name
+
+
+def recipe_of(part: object) -> dict[str, Any]:
+    """A part as plain values, {} where it is not registered: a job that holds it cannot be repeated from a file."""
+    try:
+        return seams.to_dict(part)
+    except ConfigError:
+        return {}

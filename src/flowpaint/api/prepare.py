@@ -1,0 +1,243 @@
+"""From a job to everything that work needs, checked: the clip, its shots, the method, the key pictures, the mask."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import seams, timecode, video
+from ..errors import ConfigError, InputError
+from ..register import register
+from ..report import Timings
+from ..seams import Method, Notes
+from ..types import Clip, Raw, from_raw, to_raw
+from ..warp import resize
+from .job import Job
+
+ASPECT_SLACK = 0.03  # a key picture may be off by so much in shape
+_SHIFT = 1.0  # pixels of median residual above which a key picture does not lie on its frame
+_PREVIEW_SIDE = 256
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Given:
+    """What a program passes beside a job because it is in no file."""
+
+    clip: Clip | None = None
+    keyframes: Mapping[int | str, Tensor] = field(default_factory=dict)
+    mask: Clip | None = None
+    method: Method | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the job alone says everything."""
+        return self.clip is None and not self.keyframes and self.mask is None and self.method is None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A job with its inputs opened. Frames count in `clip`; `first` is the number of its frame 0 in the input."""
+
+    job: Job
+    clip: Clip
+    first: int
+    begin: Fraction  # the instant of the input's own first frame
+    shots: tuple[range, ...]
+    passed: frozenset[range]  # shots without a key frame that go through as they are
+    method: Method
+    keyframes: Mapping[int, Tensor]
+    mask: Clip | None
+    device: str
+    notes: Notes
+    timings: Timings
+
+
+def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings) -> Prepared:
+    """The job with its inputs opened and checked. Raises `InputError`, `VideoError` and `ConfigError` for what does not fit."""
+    method = given.method or seams.from_dict(job.method)
+    device = resolve_device(job.device)
+    with timings.stage("read"):
+        whole = given.clip or read_input(job, notes.warn)
+        frames = chosen_frames(job, whole)
+        clip = whole[frames.start : frames.stop]
+        mask = _mask(job, given, whole, frames, notes.warn)
+        if job.preview is not None:
+            clip, mask = _small(clip), mask and _small(mask)
+        clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
+    with timings.stage("shots"):
+        shots = tuple(video.shots(clip, warn=notes.warn))
+    with timings.stage("key frames"):
+        keyframes = _keyframes(job, given, whole, clip, frames, notes.warn)
+    passed = _without_keys(job, method, shots, keyframes, frames.start, notes.warn)
+    return Prepared(
+        job=job,
+        clip=clip,
+        first=frames.start,
+        begin=whole.times[0],
+        shots=shots,
+        passed=passed,
+        method=method,
+        keyframes=keyframes,
+        mask=mask,
+        device=device,
+        notes=notes,
+        timings=timings,
+    )
+
+
+def read_input(job: Job, warn: Warn) -> Clip:
+    """The whole clip that a job names."""
+    try:
+        fps = Fraction(job.fps)
+    except (ValueError, ZeroDivisionError):
+        fps = Fraction(0)
+    if fps <= 0:
+        raise InputError(f"{job.fps!r} is no frame rate. Give frames a second above zero, like 24 or 30000/1001.")
+    return video.read(job.input, fps=fps, allow_damaged=job.allow_damaged, tonemap=job.tonemap, warn=warn)
+
+
+def resolve_device(device: str) -> str:
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:0` or `mps`. Raises `ConfigError` for one that is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind == "cpu" and not number:
+        return device
+    if kind == "cuda" and (not number or number.isdecimal()) and int(number or 0) < torch.cuda.device_count():
+        return device
+    if device == "mps" and torch.backends.mps.is_available():
+        return device
+    raise ConfigError(f"The device {device!r} is not on this machine. Use auto or cpu; `flowpaint doctor` lists what is here.")
+
+
+def chosen_frames(job: Job, whole: Clip) -> range:
+    """The frames of the input that are worked on: `start` to `end`, of those the first seconds for a preview."""
+    frames = timecode.span(whole, job.start, job.end)
+    if job.preview is None:
+        return frames
+    last = whole.times[frames.start] + timecode.duration(job.preview)
+    return range(frames.start, max(frames.start + 1, sum(whole.times[index] < last for index in frames) + frames.start))
+
+
+def sized(clip: Clip, read: Callable[[int], Raw], *, height: int, width: int) -> Clip:
+    """A clip with the time stamps, tags and origin of `clip` whose frames have another size."""
+    return Clip(
+        read,
+        times=clip.times,
+        end=clip.end,
+        height=height,
+        width=width,
+        bits=clip.bits,
+        colour=clip.colour,
+        aspect=clip.aspect,
+        codec=clip.codec,
+        origin=clip.origin,
+    )
+
+
+def _small(clip: Clip) -> Clip:
+    """The clip at a short side of 256 pixels, even, for a preview."""
+    ratio = _PREVIEW_SIDE / min(clip.height, clip.width)
+    if ratio >= 1:
+        return clip
+    height, width = (2 * round(side * ratio / 2) for side in (clip.height, clip.width))
+    return sized(
+        clip, lambda index: to_raw(resize(clip.frame(index)[None], height, width)[0], clip.bits), height=height, width=width
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- masks and keys
+
+
+def _mask(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip | None:
+    """The mask for `frames` of the input: one frame for all, or one for each."""
+    mask = given.mask
+    if mask is None:
+        if job.mask is None:
+            return None
+        mask = video.read(job.mask, warn=warn)
+    name = job.mask or "The mask"
+    if (mask.height, mask.width) != (whole.height, whole.width):
+        raise InputError(
+            f"{name} is {mask.width}x{mask.height} where the video is {whole.width}x{whole.height}. Make it the same size."
+        )
+    if len(mask) == len(whole):
+        return mask[frames.start : frames.stop]
+    if len(mask) not in (1, len(frames)):
+        raise InputError(
+            f"{name} has {len(mask)} frames where the video has {len(whole)}. Give one picture, or a mask video as long as it."
+        )
+    return mask
+
+
+def _keyframes(job: Job, given: Given, whole: Clip, clip: Clip, frames: range, warn: Warn) -> dict[int, Tensor]:
+    """Key pictures laid onto their frames, by number in `clip`."""
+    wanted: dict[int, tuple[str, Tensor]] = {}
+    named = [(time, path, None) for time, path in job.keyframes.items()]
+    for time, name, picture in [*named, *((time, f"the key frame at {time}", one) for time, one in given.keyframes.items())]:
+        number = timecode.frame_at(time, whole)
+        if number not in frames:
+            if job.preview is None:
+                raise InputError(
+                    f"{name} is for frame {number}, outside frames {frames.start} to {frames[-1]}. Give another --start or --end."
+                )
+            warn(f"The preview ends before frame {number}, so {name} is not used. Give --start to see that part.")
+        elif number - frames.start in wanted:
+            other = wanted[number - frames.start][0]
+            raise InputError(f"{other} and {name} are both for frame {number}. Give one of them.")
+        else:
+            wanted[number - frames.start] = name, from_raw(video.read_picture(name)) if picture is None else picture
+    return {
+        index: _laid(picture, clip.frame(index), name=name, number=index + frames.start, warn=warn)
+        for index, (name, picture) in sorted(wanted.items())
+    }
+
+
+def _laid(picture: Tensor, source: Tensor, *, name: str, number: int, warn: Warn) -> Tensor:
+    """A key picture at the size of its frame and in place. Raises `InputError` for another shape."""
+    height, width = source.shape[-2:]
+    aspect = picture.shape[-1] * height / (picture.shape[-2] * width)
+    if abs(aspect - 1) > ASPECT_SLACK:
+        raise InputError(
+            f"{name} is {picture.shape[-1]}x{picture.shape[-2]}, another shape than the video's {width}x{height}. "
+            "Crop it to the shape of the video; the size does not matter."
+        )
+    laid = register(resize(picture[None], height, width)[0], source)
+    if laid.residual > _SHIFT:
+        warn(
+            f"{Path(name).name} lies {laid.residual:.1f} px beside frame {number} in the median, even after it was moved into "
+            "place. The result will smear there; let the editor keep the picture's layout."
+        )
+    elif laid.moved:
+        warn(f"{Path(name).name} was moved onto frame {number}: {laid.message}")
+    return laid.picture
+
+
+def _without_keys(
+    job: Job, method: Method, shots: tuple[range, ...], keyframes: Mapping[int, Tensor], first: int, warn: Warn
+) -> frozenset[range]:
+    """Shots that nothing is known for, which pass as they are where that is asked for. Raises `InputError` otherwise."""
+    if job.kind == "deflicker" or job.prompt.strip() or getattr(method, "editor", None) is not None:
+        return frozenset()
+    if job.kind == "edit" and not keyframes:
+        raise InputError("The prompt is empty. Name a look (`flowpaint looks` lists them), or give --style or --keyframe.")
+    if not keyframes:
+        raise InputError(
+            "There is no key frame to propagate. Take one out with `flowpaint frames`, edit it and give it with --keyframe."
+        )
+    bare = [shot for shot in shots if not any(index in shot for index in keyframes)]
+    listed = "; ".join(f"frames {shot.start + first} to {shot[-1] + first}: edit frame {shot.start + first}" for shot in bare)
+    if bare and job.other_shots == "refuse":
+        raise InputError(
+            f"{len(bare)} of the {len(shots)} shots have no key frame ({listed}). "
+            "Give one for each, or --other-shots keep to leave these shots as they are."
+        )
+    if bare:
+        warn(f"{len(bare)} of the {len(shots)} shots have no key frame and stay as they are ({listed}).")
+    return frozenset(bare)

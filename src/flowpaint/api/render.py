@@ -1,0 +1,114 @@
+"""The edited clip, lazy: shot by shot through the method, kept inside the mask, laid beside its source."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..runs import PrefixedStore
+from ..seams import ImageEditor, Run
+from ..types import Clip, Edit, Raw
+from .prepare import Prepared, sized
+
+_FEATHER = 4  # pixels over which the edge of a mask fades in, inside it
+
+
+def render(prepared: Prepared, run: Run) -> Clip:
+    """The result, frame for frame as long as `prepared.clip` and of its size. Frames are made when asked for.
+
+    Shots are worked on one at a time, in `run`'s store under names of their own.
+    """
+    clip, shots = prepared.clip, prepared.shots
+    place_of = {index: place for place, shot in enumerate(shots) for index in shot}
+
+    @lru_cache(maxsize=1)
+    def anchor() -> tuple[Tensor, Tensor] | None:
+        return _anchor(prepared, run)
+
+    @lru_cache(maxsize=1)  # one shot's state at a time
+    def edited(place: int) -> Clip:
+        shot = shots[place]
+        part = clip[shot.start : shot.stop]
+        if shot in prepared.passed:
+            return part
+        own = replace(run, store=PrefixedStore(run.store, f"shot {shot.start}: "), offset=prepared.first + shot.start)
+        return prepared.method(part, _edit(prepared, shot, anchor()), own)
+
+    def read(index: int) -> Raw:
+        with prepared.timings.stage("edit"):
+            place = place_of[index]
+            return edited(place).raw(index - shots[place].start)
+
+    return clip.with_frames(masked(clip, read, prepared.mask) if prepared.mask is not None else read)
+
+
+def _edit(prepared: Prepared, shot: range, anchor: tuple[Tensor, Tensor] | None) -> Edit:
+    """What is wanted of one shot, its frames counted from its own first."""
+    job, mask = prepared.job, prepared.mask
+    if mask is not None and len(mask) > 1:
+        mask = mask[shot.start : shot.stop]
+    return Edit(
+        prompt=job.prompt,
+        keyframes={index - shot.start: picture for index, picture in prepared.keyframes.items() if index in shot},
+        mask=mask,
+        anchor=anchor,
+        strength=job.strength,
+        keep_colors=job.keep_colors,
+    )
+
+
+def _anchor(prepared: Prepared, run: Run) -> tuple[Tensor, Tensor] | None:
+    """The film's first frame before and after the edit, from which all shots take their colours; None for a single shot."""
+    editor = getattr(prepared.method, "editor", None)
+    if len(prepared.shots) < 2 or not isinstance(editor, ImageEditor):
+        return None
+    source = prepared.clip.frame(0).to(run.device)
+    job = prepared.job
+    wish = Edit(prompt=job.prompt, strength=job.strength, keep_colors=job.keep_colors)
+    return source, editor(source, wish, run.generator(prepared.first))
+
+
+# ---------------------------------------------------------------------------------------------------------------- masks
+
+
+def masked(source: Clip, edited: Callable[[int], Raw], mask: Clip) -> Callable[[int], Raw]:
+    """Reads `edited` where the mask is white and `source`, bit for bit, where it is black."""
+
+    @lru_cache(maxsize=1)  # a still mask is worked out once
+    def share(index: int) -> Tensor:
+        return inner_edge(mask.frame(index)[:1])
+
+    def read(index: int) -> Raw:
+        kept = source.raw(index)
+        weight = share(index if len(mask) > 1 else 0)[0, ..., None].numpy()
+        if not weight.any():
+            return kept
+        made = edited(index)
+        mixed = np.rint(kept + weight * (made.astype(np.float32) - kept)).astype(kept.dtype)
+        return np.where(weight > 0, np.where(weight == 1, made, mixed), kept)
+
+    return read
+
+
+def inner_edge(mask: Tensor, feather: int = _FEATHER) -> Tensor:
+    """How much of the edit shows, [1, H, W] in [0, 1]: 0 outside the mask [1, H, W], rising over `feather` pixels inside it."""
+    inside = (mask >= 1 / 255).float()[None]
+    rise = torch.zeros_like(inside)
+    for _ in range(feather):
+        rise += inside / feather
+        inside = -F.max_pool2d(-inside, 3, stride=1, padding=1)  # erosion; the border of the frame is no edge
+    return mask * rise[0].clamp(0.0, 1.0)
+
+
+def side_by_side(source: Clip, result: Clip) -> Clip:
+    """Source | result in one frame of twice the width."""
+    return sized(
+        source,
+        lambda index: np.concatenate([source.raw(index), result.raw(index)], axis=1),
+        height=source.height,
+        width=2 * source.width,
+    )

@@ -1,0 +1,256 @@
+"""`Result`: an edit that is ready to be looked at or written, and the writing itself."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+
+from .. import video
+from ..errors import InputError
+from ..report import Measurements, Timings, contact_sheet, peak_memory, versions, wanting
+from ..runs import RunFolder, fingerprint, write_json
+from ..seams import Notes, Run
+from ..timecode import clock
+from ..types import Clip, Raw
+from .job import Job, provenance
+from .prepare import Given, Prepared, prepare
+from .render import render, side_by_side
+
+CHUNK = 48  # frames a segment: what an interruption can cost
+
+_log = logging.getLogger("flowpaint")
+
+
+@dataclass
+class Told(Notes):
+    """Notes whose warnings are also logged as they come."""
+
+    def warn(self, message: str) -> None:
+        """Add a warning once, and log it."""
+        if message not in self.warnings:
+            _log.warning(message)
+        super().warn(message)
+
+
+class Saving(TypedDict, total=False):
+    """How a result is written, apart from what it shows.
+
+    `overwrite`: replace an existing output. `provenance` (True): the job goes into the file's comment tag. `run`: the run
+    folder, OUTPUT.run if not given; `fresh`: start over, whatever is in it; `keep_run`: leave it after success.
+    """
+
+    overwrite: bool
+    provenance: bool
+    keep_run: bool
+    fresh: bool
+    run: str | Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What belongs to one output."""
+
+    video: Path
+    report: Path
+    sheet: Path
+
+    @classmethod
+    def of(cls, output: str | Path) -> "Files":
+        """The files for an output, a video or a folder."""
+        path = Path(output)
+        stem = path.stem if path.suffix else path.name
+        return cls(video=path, report=path.with_name(f"{stem}.json"), sheet=path.with_name(f"{stem}.sheet.png"))
+
+
+def run_folder(output: str | Path) -> Path:
+    """The run folder of an output, unless another is chosen."""
+    path = Path(output)
+    return path.with_name(f"{path.name}.run")
+
+
+class Result:
+    """The edited video: `frames` makes them when asked, `save` writes them all, `report` tells about it."""
+
+    def __init__(self, job: Job, given: Given | None = None) -> None:
+        self.job = job
+        self._given = given or Given()
+        self._notes, self._timings = Told(), Timings()
+        self.prepared: Prepared = prepare(job, self._given, notes=self._notes, timings=self._timings)
+        self.report: dict[str, Any] = _opening(self.prepared)
+
+    @cached_property
+    def frames(self) -> Clip:
+        """The edited clip, lazy: `result.frames.frame(8)` is [3, H, W] in [0, 1]."""
+        return self._shown(render(self.prepared, self._run()))
+
+    def save(self, path: str | Path | None = None, *, progress: video.Progress | None = None, **saving: Unpack[Saving]) -> Path:
+        """Where the video was written: `path`, or the job's output. The report lies beside it (.json), with a contact sheet.
+
+        An interrupted call goes on where it stopped when it is made again. `progress(stage, done, total)` is called for each
+        frame. Raises `InputError` for an output that exists or cannot be written, `WorkError` where the disk is full.
+        """
+        self.job = replace(self.job, output=str(path or self.job.output))
+        files = Files.of(self.job.output)
+        encoding, overwrite = self.job.encoded(), saving.get("overwrite", False)
+        shape = self._shown(self.prepared.clip)
+        video.check(shape, files.video, encoding, overwrite=overwrite, warn=self._notes.warn)
+        _check_beside(files, overwrite)
+        if saving.get("provenance", True):
+            encoding = replace(encoding, comment=provenance(self.job))
+        with self._folder(saving) as folder:
+            watch = _Watch(self.prepared, folder, chunk=CHUNK if files.video.suffix else 1, progress=progress)
+            clip = render(self.prepared, self._run(folder, watch.told))
+            with self._timings.stage("write"):
+                video.write(
+                    self._shown(watch.over(clip)),
+                    files.video,
+                    encoding=encoding,
+                    segments=folder.segments,
+                    chunk=CHUNK,
+                    progress=watch.told,
+                    warn=self._notes.warn,
+                )
+            with self._timings.stage("report"):
+                self.report = self._finished(files, watch.measurements)
+        return files.video
+
+    def _shown(self, clip: Clip) -> Clip:
+        return side_by_side(self.prepared.clip, clip) if self.job.side_by_side else clip
+
+    def _run(self, folder: RunFolder | None = None, progress: video.Progress | None = None) -> Run:
+        job = self.job
+        run = Run(device=self.prepared.device, seed=job.seed, quality=job.quality, notes=self._notes)
+        if folder is not None:
+            run = replace(run, store=folder.store)
+        return run if progress is None else replace(run, progress=progress)
+
+    @contextmanager
+    def _folder(self, saving: Saving) -> Iterator[RunFolder]:
+        """The run folder, removed after success; a temporary one where what was passed in memory cannot be found again."""
+        if not self._given.is_empty:
+            beside = Path(self.job.output).absolute().parent
+            with tempfile.TemporaryDirectory(prefix=".flowpaint-", dir=beside) as name:
+                yield RunFolder.open(Path(name), {})
+            return
+        job = self.job.named(lambda path: str(Path(path).absolute()))
+        found = {name: fingerprint(Path(name)) for name in job.files()}
+        kept = {name: saving[name] for name in ("overwrite", "provenance", "keep_run") if name in saving}
+        manifest = {"job": job.to_dict(), "files": found, "versions": versions(), "saving": kept}
+        folder = RunFolder.open(Path(saving.get("run") or run_folder(job.output)), manifest, fresh=saving.get("fresh", False))
+        self._notes.warnings += [one for one in folder.warnings() if one not in self._notes.warnings]
+        yield folder
+        if not saving.get("keep_run", False):
+            folder.remove()
+
+    def _finished(self, files: Files, measurements: Measurements) -> dict[str, Any]:
+        """Write the report and the contact sheet; the report."""
+        prepared = self.prepared
+        tiles = measurements.tiles()
+        if tiles:
+            instants = {i: clock(prepared.clip.times[i] - prepared.begin) for i in tiles}
+            labels = {i: f"source at {instant}, frame {i + prepared.first}" for i, instant in instants.items()}
+            video.write_picture(files.sheet, contact_sheet(tiles, labels))
+        seconds = {name: round(spent, 3) for name, spent in self._timings.seconds.items()}
+        total = sum(seconds.values())
+        told = self._notes.frames
+        seen = {index + prepared.first: row for index, row in measurements.rows().items()}
+        rows = [{"frame": number, **seen.get(number, {}), **told.get(number, {})} for number in sorted({*seen, *told})]
+        report = _opening(prepared) | {
+            "job": self.job.named(lambda path: str(Path(path).absolute())).to_dict(),
+            "output": {"video": str(files.video), "sheet": str(files.sheet) if tiles else None, "report": str(files.report)},
+            "seconds": seconds | {"total": round(total, 3)},
+            "frames_per_second": round(len(prepared.clip) / total, 3),
+            "peak_memory": peak_memory(),
+            "metrics": measurements.metrics(),
+            "wants_keyframe": wanting(told),
+            "facts": self._notes.facts,
+            "warnings": list(self._notes.warnings),
+            "frames": rows,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(report, default=str), parse_constant=lambda _: None)
+        write_json(files.report, plain)
+        return plain
+
+
+def _opening(prepared: Prepared) -> dict[str, Any]:
+    """The part of the report that is known before any work."""
+    job, clip = prepared.job, prepared.clip
+    source = Path(job.input) if job.input else None
+    return {
+        "flowpaint": versions(),
+        "job": job.to_dict(),
+        "method": job.method.get("part", type(prepared.method).__name__),
+        "look": job.look,
+        "device": prepared.device,
+        "input": {
+            "path": job.input or None,
+            "fingerprint": fingerprint(source) if source is not None else None,
+            "fingerprint_of": "sha256 of size, first and last MiB; of a folder, of names, sizes and times",
+            "width": clip.width,
+            "height": clip.height,
+            "first_frame": prepared.first,
+            "num_frames": len(clip),
+            "seconds": round(float(clip.end - clip.times[0]), 3),
+            "rate": str(clip.rate.limit_denominator(1001)),
+            "bits": clip.bits,
+            "pixel_format": clip.codec,
+        },
+        "shots": [[shot.start + prepared.first, shot[-1] + prepared.first] for shot in prepared.shots],
+        "warnings": list(prepared.notes.warnings),
+    }
+
+
+def _check_beside(files: Files, overwrite: bool) -> None:
+    for path in (files.report, files.sheet):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} exists. Use --overwrite to replace it, or choose another name.")
+
+
+class _Watch:
+    """Measures frames on their way to the file, and keeps what it learnt of each finished segment in the store."""
+
+    def __init__(self, prepared: Prepared, folder: RunFolder, *, chunk: int, progress: video.Progress | None) -> None:
+        self._prepared, self._folder, self._chunk, self._progress = prepared, folder, chunk, progress
+        self.measurements = Measurements(prepared.clip, cuts=[shot.start for shot in prepared.shots])
+        self._done = 0  # frames whose numbers are safe
+        self._seen = -1
+
+    def over(self, clip: Clip) -> Clip:
+        """The same clip, watched."""
+
+        def read(index: int) -> Raw:
+            made = clip.raw(index)
+            with self._prepared.timings.stage("measure"):
+                self.measurements.see(index, self._prepared.clip.raw(index), made)
+            self._seen = index
+            return made
+
+        return clip.with_frames(read)
+
+    def told(self, stage: str, done: int, total: int) -> None:
+        """Progress of any stage; at the end of a segment its numbers are stored, or fetched where it was made earlier."""
+        if stage == "write" and done > self._done and (done == total or done % self._chunk == 0):
+            self._settle(range(self._done, done))
+            self._done = done
+        if self._progress is not None:
+            self._progress(stage, done, total)
+
+    def _settle(self, frames: range) -> None:
+        notes, store, key = self._prepared.notes, self._folder.store, f"measured {frames.start}"
+        numbers = range(frames.start + self._prepared.first, frames.stop + self._prepared.first)
+        if self._seen == frames[-1]:
+            told = {number: notes.frames[number] for number in numbers if number in notes.frames}
+            text = np.frombuffer(json.dumps(told).encode(), np.uint8)
+            store.put(key, {**self.measurements.saved(frames), "notes": text})
+            self._folder.keep_warnings(notes.warnings)
+        elif (kept := store.get(key)) is not None:
+            self.measurements.restore(frames, kept)
+            rows: Mapping[str, dict[str, float]] = json.loads(kept["notes"].tobytes())
+            notes.frames.update({int(number): row for number, row in rows.items()})

@@ -1,0 +1,13 @@
+"""The command line: it builds a job, hands it to `flowpaint.api` and says what came of it."""
+
+import os
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command, and leave with its exit code."""
+    # OpenMP reads this when torch starts its threads: waiting ones must sleep, or they starve the other libraries' threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from .app import app
+
+    app(args=None if arguments is None else list(arguments), prog_name="flowpaint")

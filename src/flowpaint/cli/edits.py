@@ -1,0 +1,180 @@
+"""The commands that make a video."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from .options import How, Input, Manners, Output, RunOptions, What, grouped
+from .talk import Talk, talking
+
+if TYPE_CHECKING:  # the commands import it when they run, so that --help need not wait for torch
+    from ..api import Job, Result
+
+_KEPT = {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mov"}  # suffixes that take H.264 and what such files hold; others become .mkv
+
+_Video = Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")]
+_Method = Annotated[str, typer.Option(help="A name (`flowpaint list method`) or a recipe file.", metavar="NAME|FILE.toml")]
+_Keys = Annotated[list[str] | None, typer.Option("--keyframe", metavar="TIME=PICTURE", help="An edited frame; may be repeated.")]
+_Shots = Annotated[str, typer.Option(help="Shots without a key frame: refuse, or keep as they are.")]
+
+
+@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, manners=Manners)
+def edit(
+    *,
+    video: Annotated[Path | None, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")] = None,
+    prompt: Annotated[str, typer.Argument(help="A look, in words: `flowpaint looks` lists them.")] = "",
+    style: Annotated[Path | None, typer.Option(help="A picture whose style the video takes.")] = None,
+    method: _Method = "analogy",
+    keyframe: _Keys = None,
+    replay: Annotated[Path | None, typer.Option(help="Repeat what is stored in a result, its report or a job file.")] = None,
+    what: What,
+    how: How,
+    source: Input,
+    out: Output,
+    run: RunOptions,
+    manners: Manners,
+) -> None:
+    """Give a video a look: `flowpaint edit in.mp4 "van gogh" -o out.mp4`."""
+    with talking(manners) as talk:
+        from .. import api
+
+        if replay is not None:
+            if prompt or style or keyframe or what != What() or how != How() or source != Input():
+                raise InputError("--replay brings its own words and settings. Give at most an input and an output beside it.")
+            job = api.recorded(replay)
+            job = replace(job, input=str(video) if video else job.input, output="")
+            if out.encoding() or out.side_by_side:
+                raise InputError("--replay encodes as it was done before. Leave out --codec and its like.")
+            _make(job, out, run, talk)
+            return
+        if video is None:
+            raise InputError("There is no input. Name a video, or a result to --replay.")
+        plain = _plain(what, how, source, out)
+        job, _ = api.plan_job(
+            "edit", video, prompt=prompt, method=method, style=style, keyframes=_keyframes(keyframe or []), **plain
+        )
+        _make(job, out, run, talk)
+
+
+@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, manners=Manners)
+def propagate(
+    *,
+    video: _Video,
+    keyframe: _Keys = None,
+    method: _Method = "analogy",
+    other_shots: _Shots = "refuse",
+    what: What,
+    how: How,
+    source: Input,
+    out: Output,
+    run: RunOptions,
+    manners: Manners,
+) -> None:
+    """Carry edited frames to all others: `flowpaint propagate in.mp4 --keyframe 0=edited.png -o out.mp4`."""
+    with talking(manners) as talk:
+        from .. import api
+
+        plain = _plain(what, how, source, out) | {"other_shots": other_shots}
+        job, _ = api.plan_job("propagate", video, method=method, keyframes=_keyframes(keyframe or []), **plain)
+        _make(job, out, run, talk)
+
+
+@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, manners=Manners)
+def deflicker(*, video: _Video, what: What, how: How, source: Input, out: Output, run: RunOptions, manners: Manners) -> None:
+    """Take the flicker out of a video: `flowpaint deflicker in.mp4 -o out.mp4`."""
+    with talking(manners) as talk:
+        from .. import api
+
+        job, _ = api.plan_job("deflicker", video, method="deflicker", **_plain(what, how, source, out))
+        _make(job, out, run, talk)
+
+
+@grouped(manners=Manners)
+def resume(*, folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: OUTPUT.run.")], manners: Manners) -> None:
+    """Go on with an edit that was interrupted."""
+    with talking(manners) as talk:
+        from .. import api
+
+        result, saving = api.resume(folder)
+        talk.run = folder
+        _save(result, talk, dict(saving))
+
+
+def _plain(what: What, how: How, source: Input, out: Output) -> dict[str, Any]:
+    """The shared options under the names that the calls give them."""
+    return {**vars(what), **vars(how), **vars(source), "side_by_side": out.side_by_side, "encoding": out.encoding()}
+
+
+def _keyframes(given: list[str]) -> dict[str, str | Path]:
+    found: dict[str, str | Path] = {}
+    for one in given:
+        time, equals, picture = one.partition("=")
+        if not equals or not time or not picture:
+            raise InputError(f"The key frame {one!r} has no time. Write TIME=PICTURE, like 0={one}.")
+        if time in found:
+            raise InputError(f"There are two key frames at {time}. Give one of them.")
+        found[time] = picture
+    return found
+
+
+def _make(job: "Job", out: Output, run: RunOptions, talk: Talk) -> None:
+    """Do the job, or say what it would take."""
+    from .. import api
+
+    job = replace(job, output=str(out.output or _default_output(job)))
+    saving = {"overwrite": out.overwrite, "run": run.run, "fresh": run.fresh, "keep_run": run.keep_run}
+    result = api.Result(job)
+    if job.look:
+        talk.say(job.look)
+    if run.dry_run:
+        plan = api.plan(result, overwrite=out.overwrite, run=run.run)
+        talk.result(plan, _plan_lines(plan))
+        return
+    talk.run = run.run or api.run_folder(job.output)
+    _save(result, talk, saving | {"provenance": not out.no_provenance})
+
+
+def _default_output(job: "Job") -> str:
+    path = Path(job.input)
+    suffix = ".mp4" if path.is_dir() else _KEPT.get(path.suffix.lower(), ".mkv")
+    return f"{path.stem}_{job.method.get('part', job.kind)}_{job.seed}{suffix}"
+
+
+def _save(result: "Result", talk: Talk, saving: dict[str, Any]) -> None:
+    with talk.progress() as tell:
+        result.save(progress=tell, **saving)
+    report = result.report
+    made: Mapping[str, str | None] = report["output"]
+    if report["wants_keyframe"]:
+        numbers = ", ".join(map(str, report["wants_keyframe"][:10]))
+        talk.say(f"An edited key frame would help at: {numbers}.")
+    talk.say(f"{report['input']['num_frames']} frames in {report['seconds']['total']:.1f} s.")
+    shown = {name: report[name] for name in ("look", "method", "metrics", "seconds", "wants_keyframe", "warnings")}
+    talk.result({"output": made["video"], **made, **shown}, [path for path in made.values() if path])
+
+
+def _plan_lines(plan: dict[str, Any]) -> list[str]:
+    cost, output = plan["estimate"], plan["output"]
+    shots = [
+        f"  frames {one['first']} to {one['last']}, from {one['from']}" + ", kept as it is" * one["kept"] for one in plan["shots"]
+    ]
+    return [
+        f"{plan['frames']} frames, {plan['length']}, {len(plan['shots'])} shots:",
+        *shots,
+        f"method {plan['method']} on {plan['device']}. {plan['look']}".rstrip(),
+        f"key frames given: {_listed(plan['keyframes_given'])}; edited by the method: {_listed(plan['keyframes_made'])}",
+        f"output {output['path']}: {output['width']}x{output['height']} {output['codec']} {output['pixel_format']}",
+        f"about {cost['seconds']:.0f} s, {_mebi(cost['memory_bytes'])} of memory, {_mebi(cost['disk_bytes'])} of disk",
+    ]
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def _mebi(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"

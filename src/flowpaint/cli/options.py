@@ -1,0 +1,126 @@
+"""Options that several commands share, each said once: groups of fields that become options of a command."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+Group = TypeVar("Group")
+
+
+def grouped(**groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that gives a command one option for each field of the dataclasses `groups`.
+
+    The command itself takes one object a group, by the group's name.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [one for one in inspect.signature(command).parameters.values() if one.name not in groups]
+        hints = get_type_hints(command, include_extras=True)
+        shown = [one.replace(annotation=hints[one.name]) for one in own]
+        for cls in groups.values():
+            shown += [_parameter(cls, one.name) for one in fields(cls)]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            made = {name: cls(**{one.name: values.pop(one.name) for one in fields(cls)}) for name, cls in groups.items()}
+            command(**values, **made)
+
+        run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in shown}
+        del run.__wrapped__  # or its signature would be looked at instead
+        return run
+
+    return decorate
+
+
+def _parameter(cls: type[Any], name: str) -> inspect.Parameter:
+    hint = get_type_hints(cls, include_extras=True)[name]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(cls(), name), annotation=hint)
+
+
+def _option(text: str, *names: str, panel: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, metavar=metavar)
+
+
+_WHAT, _HOW, _INPUT, _OUTPUT, _RUN, _TALK = "What to edit", "How", "Input", "Output", "Run", "Messages"
+
+
+@dataclass(frozen=True, kw_only=True)
+class What:
+    """Which part is edited, and how much."""
+
+    mask: Annotated[Path | None, _option("Picture or video, white where the edit may show.", panel=_WHAT)] = None
+    strength: Annotated[float, _option("0 = the source, 1 = the whole edit.", panel=_WHAT)] = 1.0
+    keep_colors: Annotated[bool, _option("Keep the colours of the source.", "--keep-colors", panel=_WHAT)] = False
+    start: Annotated[str | None, _option("First frame: 48, 3.5s or 00:00:03.500.", panel=_WHAT, metavar="TIME")] = None
+    end: Annotated[str | None, _option("Where to stop, not included.", panel=_WHAT, metavar="TIME")] = None
+    preview: Annotated[str | None, _option("Only so many seconds, small and quick: 2s.", panel=_WHAT, metavar="TIME")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """With which algorithm and on what."""
+
+    settings: Annotated[
+        list[str], _option("Set a field of the method; may be repeated.", "--set", panel=_HOW, metavar="PART.FIELD=VALUE")
+    ] = field(default_factory=list)
+    quality: Annotated[str, _option("draft, normal or best.", panel=_HOW)] = "normal"
+    seed: Annotated[int, _option("What is drawn by lot follows from it.", panel=_HOW)] = 0
+    device: Annotated[str, _option("auto, cpu, cuda:0 or mps.", panel=_HOW)] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """How the input is read."""
+
+    fps: Annotated[str, _option("Frames a second of a folder of pictures.", panel=_INPUT)] = "24"
+    allow_damaged: Annotated[bool, _option("Use what can be decoded.", "--allow-damaged", panel=_INPUT)] = False
+    tonemap: Annotated[bool, _option("Turn HDR into BT.709.", "--tonemap", panel=_INPUT)] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where the result goes and how it is encoded."""
+
+    output: Annotated[
+        Path | None, _option("Video to write; without a suffix a folder of PNG.", "-o", "--output", panel=_OUTPUT)
+    ] = None
+    overwrite: Annotated[bool, _option("Replace an existing output.", "--overwrite", panel=_OUTPUT)] = False
+    side_by_side: Annotated[bool, _option("Show source | result.", "--side-by-side", panel=_OUTPUT)] = False
+    no_provenance: Annotated[bool, _option("Do not store the recipe in the video.", "--no-provenance", panel=_OUTPUT)] = False
+    codec: Annotated[str | None, _option("h264, hevc, prores, ffv1, vp9 or av1.", panel=_OUTPUT)] = None
+    crf: Annotated[int | None, _option("Quality of the encoder, 0 is best. Default 16.", panel=_OUTPUT)] = None
+    preset: Annotated[str | None, _option("Of x264 and x265: ultrafast to veryslow.", panel=_OUTPUT)] = None
+    pixel_format: Annotated[str | None, _option("FFmpeg's name, like yuv444p.", panel=_OUTPUT)] = None
+    pad_even: Annotated[bool, _option("Odd sizes: add a row or column.", "--pad-even", panel=_OUTPUT)] = False
+    audio: Annotated[str | None, _option("copy, aac or none.", panel=_OUTPUT)] = None
+
+    def encoding(self) -> dict[str, object]:
+        """The fields of an encoding that were given."""
+        named = {name: getattr(self, name) for name in ("codec", "crf", "preset", "pixel_format", "audio")}
+        return {name: value for name, value in named.items() if value is not None} | ({"pad_even": True} if self.pad_even else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The run folder."""
+
+    run: Annotated[Path | None, _option("Run folder. Default OUTPUT.run.", panel=_RUN, metavar="DIR")] = None
+    fresh: Annotated[bool, _option("Start over, whatever was finished.", "--fresh", panel=_RUN)] = False
+    keep_run: Annotated[bool, _option("Leave the run folder after success.", "--keep-run", panel=_RUN)] = False
+    dry_run: Annotated[bool, _option("Say what would be done and what it costs.", "--dry-run", panel=_RUN)] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manners:
+    """How much is said."""
+
+    as_json: Annotated[bool, _option("Print one JSON object.", "--json", panel=_TALK)] = False
+    quiet: Annotated[bool, _option("Say nothing but errors.", "-q", "--quiet", panel=_TALK)] = False
+    verbose: Annotated[bool, _option("Say more.", "-v", "--verbose", panel=_TALK)] = False
+    debug: Annotated[bool, _option("Show tracebacks.", "--debug", panel=_TALK)] = False

@@ -1,0 +1,144 @@
+"""Transfer: what the edit did at the key frame, done to another frame.
+
+    E_t(p) = G(S_t(p)) + R(m(p)) + A(m(p)) (f_t(p) - f_0(m(p))),        R = E_0 - G(S_0)
+
+G is what the edit is as a function of colour alone; R is what it is beyond that, carried along the field m; A is the local
+regression of R on source features f (colour, and luma at two blurs): a multi-channel guided filter (He, Sun, Tang, ECCV 2010)
+that repairs small errors of m. An edit that is a recolouring is met by G alone, wherever m errs. R and S_0 are averaged over
+the places to which neighbouring pixels point (patch voting, as in Kwatra et al., SIGGRAPH 2005), each place counting by how
+well it shows this pixel's own colour.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...smoothing import box, gaussian
+from ...warp import sample_at
+
+Votes = Literal[1, 5, 13]
+_RING = ((0, 0), (-2, -2), (2, 2), (-2, 2), (2, -2))
+_DISC = ((0, 0), (-1, -1), (1, 1), (-1, 1), (1, -1), (-2, 0), (2, 0), (0, 2), (0, -2), (-3, -3), (3, 3), (-3, 3), (3, -3))
+_TAPS: dict[Votes, tuple[tuple[int, int], ...]] = {1: ((0, 0),), 5: _RING, 13: _DISC}
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def features(picture: Tensor, unit: float) -> Tensor:
+    """What the local regression may use, [1, 5, H, W]: colour, and luma blurred by 2 and 5 `unit`s (pixels at 256)."""
+    luma = (picture * picture.new_tensor(_LUMA)[None, :, None, None]).sum(dim=1, keepdim=True)
+    return torch.cat([picture, gaussian(luma, 2 * unit), gaussian(luma, 5 * unit)], dim=1)
+
+
+def regress(source: Tensor, target: Tensor, window: int, ridge: float) -> Tensor:
+    """Local linear regression of `target` [1, 3, H, W] on `source` [1, F, H, W] around each pixel: slopes [1, 3, F, H, W]."""
+    count = source.shape[1]
+    rows, columns = torch.triu_indices(count, count)
+    mean, target_mean = box(source, window), box(target, window)
+    products = box(source[:, rows] * source[:, columns], window) - mean[:, rows] * mean[:, columns]
+    crossed = box((source[:, :, None] * target[:, None]).flatten(1, 2), window)
+    crossed = crossed - (mean[:, :, None] * target_mean[:, None]).flatten(1, 2)
+    covariance = products.new_zeros(*source.shape[-2:], count, count)
+    covariance[..., rows, columns] = products[0].permute(1, 2, 0)
+    covariance[..., columns, rows] = products[0].permute(1, 2, 0)
+    covariance = covariance + ridge * torch.eye(count, device=source.device)
+    slopes = torch.linalg.solve(covariance, crossed[0].permute(1, 2, 0).unflatten(-1, (count, 3)))
+    return slopes.permute(3, 2, 0, 1)[None]
+
+
+@dataclass(frozen=True)
+class ColourMap:
+    """A smooth map of colours: an affine map at every node of a grid over the RGB cube, [1, 12, n, n, n]."""
+
+    nodes: Tensor
+
+    @classmethod
+    def fit(cls, source: Tensor, edited: Tensor, nodes: int = 33, ridge: float = 1e-3) -> "ColourMap":
+        """The map from the colours of `source` to those of `edited`, [1, 3, H, W] each.
+
+        Moments of the samples near each node, weighted by Gaussians in colour: tight ones where there are samples, wide
+        ones that reach across colours the picture does not have (the bilateral grid's idea, Chen et al., SIGGRAPH 2007).
+        """
+        s, e = source[0].flatten(1).T, edited[0].flatten(1).T
+        cell = (s * (nodes - 1)).round().long().clamp(0, nodes - 1)
+        index = (cell[:, 0] * nodes + cell[:, 1]) * nodes + cell[:, 2]
+        columns = [s.new_ones(len(s), 1), s, (s[:, :, None] * s[:, None]).flatten(1), e, (s[:, :, None] * e[:, None]).flatten(1)]
+        moments = torch.cat(columns, dim=1)
+        cube = moments.new_zeros(nodes**3, moments.shape[1]).index_add_(0, index, moments)
+        grid = cube.T.reshape(1, -1, nodes, nodes, nodes)
+        total = grid.sum(dim=(2, 3, 4), keepdim=True)
+        tight, wide, widest = (_blur_cube(grid, sigma) for sigma in (0.7, 1.4, 4.2))
+        flat = (tight + 0.02 * wide + 1e-3 * widest + 1e-7 * total)[0].flatten(1).T
+        flat = flat / flat[:, :1]
+        mean, target_mean = flat[:, 1:4], flat[:, 13:16]
+        covariance = flat[:, 4:13].unflatten(1, (3, 3)) - mean[:, :, None] * mean[:, None]
+        crossed = flat[:, 16:25].unflatten(1, (3, 3)) - mean[:, :, None] * target_mean[:, None]
+        slopes = torch.linalg.solve(covariance + ridge * torch.eye(3, device=s.device), crossed)
+        offset = target_mean - (mean[:, None] @ slopes)[:, 0]
+        affine = torch.cat([offset, slopes.flatten(1)], dim=1)
+        return cls(affine.T.reshape(1, 12, nodes, nodes, nodes))
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """`picture` [1, 3, H, W] with its colours mapped. May leave [0, 1]."""
+        # grid_sample wants the fastest axis first: the cube is [R, G, B], so ask for (B, G, R).
+        where = (picture * 2 - 1)[0].permute(1, 2, 0).flip(-1)[None, None]
+        affine = F.grid_sample(self.nodes, where, align_corners=True, padding_mode="border")[:, :, 0]
+        linear = (affine[:, 3:].unflatten(1, (3, 3)) * picture[:, :, None]).sum(dim=1)
+        return affine[:, :3] + linear
+
+
+def _blur_cube(cube: Tensor, sigma: float) -> Tensor:
+    radius = max(1, round(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, dtype=cube.dtype, device=cube.device)
+    kernel = torch.exp(-offsets.square() / (2 * sigma * sigma))
+    channels = cube.shape[1]
+    for axis in range(3):
+        shape = [1, 1, 1, 1, 1]
+        shape[2 + axis] = 2 * radius + 1
+        pad = [0] * 6
+        pad[2 * (2 - axis)] = pad[2 * (2 - axis) + 1] = radius
+        cube = F.conv3d(F.pad(cube, pad), kernel.view(shape).expand(channels, 1, *shape[2:]), groups=channels)
+    return cube
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """An edit measured at its key frame, ready to be done to other frames."""
+
+    colours: ColourMap
+    voted: Tensor  # [1, 6, H, W]: R and S_0
+    sampled: Tensor  # [1, 2 + 15, H, W]: blurred lumas of S_0, slopes A
+    unit: float  # one pixel at short side 256, in this picture's pixels
+
+    @classmethod
+    def measure(cls, source: Tensor, edited: Tensor, *, ridge: float = 5e-4) -> "Transfer":
+        """What turns `source` into `edited`, both [1, 3, H, W] in [0, 1]."""
+        unit = max(1.0, min(source.shape[-2:]) / 256)
+        colours = ColourMap.fit(source, edited)
+        rest = edited - colours(source)
+        seen = features(source, unit)
+        slopes = regress(seen, rest, 11, ridge).flatten(1, 2)
+        return cls(colours, torch.cat([rest, source], dim=1), torch.cat([seen[:, 3:], box(slopes, 9)], dim=1), unit)
+
+    def __call__(self, frame: Tensor, field: Tensor, votes: Votes = 5) -> Tensor:
+        """`frame` [1, 3, H, W] edited likewise; `field` [1, 2, H, W] says where in the key frame each pixel is. [1, 3, H, W]."""
+        rest, source = self._vote(frame, field, _TAPS[votes]).split(3, dim=1)
+        sampled = sample_at(self.sampled, field)
+        seen = torch.cat([source, sampled[:, :2]], dim=1)
+        change = (sampled[:, 2:].unflatten(1, (3, -1)) * (features(frame, self.unit) - seen)[:, None]).sum(dim=2)
+        return (self.colours(frame) + rest + change).clamp(0.0, 1.0)
+
+    def _vote(self, frame: Tensor, field: Tensor, taps: tuple[tuple[int, int], ...]) -> Tensor:
+        """R and S_0 as the neighbours' matches see them here, weighted by likeness of colour: [1, 6, H, W]."""
+        height, width = field.shape[-2:]
+        reach = max(abs(step) for tap in taps for step in tap)
+        padded = F.pad(field, (reach,) * 4, mode="replicate") if reach else field
+        total, mass = torch.zeros_like(self.voted[..., :1, :1]), torch.zeros_like(field[:, :1])
+        for x, y in taps:
+            theirs = padded[..., reach + y : reach + y + height, reach + x : reach + x + width]
+            vote = sample_at(self.voted, theirs - field.new_tensor([x, y])[None, :, None, None])
+            weight = 1.0 / (0.01 + (vote[:, 3:] - frame).square().sum(dim=1, keepdim=True))
+            total, mass = total + weight * vote, mass + weight
+        return total / mass

@@ -1,0 +1,198 @@
+"""The run folder: what has been finished of a job, so that a killed run goes on where it stopped.
+
+OUTPUT.run/
+  run.json       the job, versions, fingerprints of the files that it reads
+  segments/      finished pieces of the video, written by the encoder
+  store/         finished key frames, states and measurements: `FolderStore`
+  warnings.txt   one a line, so that a resumed run reports those of its first part too
+"""
+
+import errno
+import hashlib
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError, WorkError
+
+if TYPE_CHECKING:
+    from .seams import Store
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_MIB = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+class FolderStore:
+    """A store on disk: one file a key, there whole or not at all; a damaged file counts as absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with _disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def _file(self, key: str) -> Path:
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+
+    def get(self, key: str) -> dict[str, npt.NDArray[Any]] | None:
+        """The arrays under `key`, or None."""
+        try:
+            with np.load(self._file(key), allow_pickle=False) as found:
+                return dict(found)
+        except _BROKEN:
+            return None
+
+    def put(self, key: str, arrays: Arrays) -> None:
+        """Store `arrays` under `key`. Raises `WorkError` where the disk is full."""
+        path = self._file(key)
+        part = path.with_suffix(".part")
+        with _disk(path):
+            try:
+                with zipfile.ZipFile(part, "w") as archive:  # not np.savez, to which some names of arrays are arguments
+                    for name, array in arrays.items():
+                        with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                            np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def drop(self, key: str) -> None:
+        """Forget `key`, if it is there."""
+        self._file(key).unlink(missing_ok=True)
+
+
+class PrefixedStore:
+    """Another store's corner: every key gets `prefix`, so that two shots never meet."""
+
+    def __init__(self, store: "Store", prefix: str) -> None:
+        self._store, self._prefix = store, prefix
+
+    def get(self, key: str) -> dict[str, npt.NDArray[Any]] | None:
+        """The arrays under `key`, or None."""
+        return self._store.get(self._prefix + key)
+
+    def put(self, key: str, arrays: Arrays) -> None:
+        """Store `arrays` under `key`."""
+        self._store.put(self._prefix + key, arrays)
+
+    def drop(self, key: str) -> None:
+        """Forget `key`, if it is there."""
+        self._store.drop(self._prefix + key)
+
+
+class RunFolder:
+    """One job's run folder, made or found again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.segments = path / "segments"
+        self.store = FolderStore(path / "store")
+
+    @classmethod
+    def open(cls, path: Path, manifest: Mapping[str, Any], *, fresh: bool = False) -> "RunFolder":
+        """The folder at `path` for the job in `manifest`; `fresh` empties it first.
+
+        Raises `InputError` where another job, or anything else, is in it, `WorkError` where it cannot be written.
+        """
+        found = read_manifest(path) if (path / "run.json").exists() else None
+        if found is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"{path} is not a run folder of flowpaint. Choose another with --run.")
+        wanted = json.loads(json.dumps(manifest))
+        differing = [key for key in ("job", "files") if found is not None and found.get(key) != wanted.get(key)]
+        if differing and not fresh:
+            changed = "another job" if "job" in differing else "this job with other files"
+            raise InputError(f"{path} holds the unfinished run of {changed}. Use --fresh to start over, or another --run.")
+        if fresh:
+            _clear(path)
+        folder = cls(path)
+        if found is None or fresh:
+            write_json(path / "run.json", wanted)
+        return folder
+
+    def warnings(self) -> list[str]:
+        """The warnings noted so far."""
+        file = self.path / "warnings.txt"
+        return file.read_text("utf-8").splitlines() if file.exists() else []
+
+    def keep_warnings(self, warnings: Sequence[str]) -> None:
+        """Note these warnings, in place of those noted before."""
+        with _disk(self.path):
+            lines = (" ".join(message.splitlines()) + "\n" for message in warnings)
+            (self.path / "warnings.txt").write_text("".join(lines), "utf-8")
+
+    def remove(self) -> None:
+        """Delete what belongs to the run, and the folder if nothing else is in it."""
+        _clear(self.path)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What `run.json` of the run folder says. Raises `InputError` where there is none that can be read."""
+    try:
+        found = json.loads((path / "run.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a run folder that can be gone on with ({error}). Run the first command again."
+        ) from error
+    if not isinstance(found, dict) or not isinstance(found.get("job"), dict):
+        raise InputError(f"{path / 'run.json'} holds no job. Run the original command again, with --fresh.")
+    return found
+
+
+def _clear(path: Path) -> None:
+    for name in ("segments", "store"):
+        shutil.rmtree(path / name, ignore_errors=True)
+    for name in ("run.json", "warnings.txt"):
+        (path / name).unlink(missing_ok=True)
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` to `path`, whole or not at all. Raises `WorkError` where that fails."""
+    part = path.with_name(f".{path.name}.part")
+    with _disk(path):
+        try:
+            part.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def fingerprint(path: Path) -> str:
+    """`sha256 of size, first and last MiB` of a file, in hex; of a folder, over the names, sizes and times of its files."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            facts = file.stat()
+            digest.update(f"{file.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+    size = path.stat().st_size
+    digest.update(str(size).encode())
+    with path.open("rb") as opened:
+        digest.update(opened.read(_MIB))
+        opened.seek(max(_MIB, size - _MIB))
+        digest.update(opened.read(_MIB))
+    return digest.hexdigest()
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Errors of the disk as `WorkError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise WorkError(
+                f"The disk is full: {path} could not be written. Make room and run the same command again; it goes on from here."
+            ) from error
+        raise WorkError(f"{path} could not be written ({error.strerror or error}). Check the folder.") from error

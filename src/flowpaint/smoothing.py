@@ -1,0 +1,63 @@
+"""Smoothing and morphology on tensors: box and Gaussian means, dilation, normalised convolution.
+
+Every function takes [N, C, H, W] and keeps that shape; edges repeat.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def box(x: Tensor, size: int) -> Tensor:
+    """The mean over a `size` x `size` window (odd)."""
+    return F.avg_pool2d(F.pad(x, (size // 2,) * 4, mode="replicate"), size, stride=1)
+
+
+def gaussian(x: Tensor, sigma: float) -> Tensor:
+    """A Gaussian mean, separable, cut at 2.5 sigma."""
+    radius = max(1, round(2.5 * sigma))
+    offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    kernel = torch.exp(-offsets.square() / (2 * sigma * sigma))
+    kernel = kernel / kernel.sum()
+    channels = x.shape[1]
+    x = F.pad(x, (radius,) * 4, mode="replicate")
+    x = F.conv2d(x, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+
+
+def dilate(x: Tensor, radius: int) -> Tensor:
+    """The maximum over a square of side 2 radius + 1."""
+    return F.max_pool2d(x, 2 * radius + 1, stride=1, padding=radius)
+
+
+def erode(x: Tensor, radius: int) -> Tensor:
+    """The minimum over a square of side 2 radius + 1; outside the picture counts as full."""
+    return -F.max_pool2d(-x, 2 * radius + 1, stride=1, padding=radius)
+
+
+def smooth_on_grid(x: Tensor, sigma: float) -> Tensor:
+    """A wide Gaussian mean, computed on a coarser grid: the cost does not grow with `sigma`."""
+    step = max(1, int(sigma // 4))
+    if step == 1:
+        return gaussian(x, sigma)
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (0, -width % step, 0, -height % step), mode="replicate")
+    coarse = gaussian(F.avg_pool2d(padded, step), sigma / step)
+    fine = F.interpolate(coarse, scale_factor=step, mode="bilinear", align_corners=False)
+    return fine[..., :height, :width]
+
+
+def extend(values: Tensor, weights: Tensor, sigma: float) -> Tensor:
+    """`values` [N, C, H, W] smoothed and carried outward from where `weights` [N, 1, H, W] are large.
+
+    Normalised convolution (Knutsson, Westin, CVPR 1993) at 8, 3 and 1 times `sigma` pixels; finer answers count where
+    there is weight enough to trust them.
+    """
+    answer: Tensor | None = None
+    for spread in (8 * sigma, 3 * sigma, sigma):
+        mass = smooth_on_grid(weights, spread)
+        mean = smooth_on_grid(values * weights, spread) / (mass + 1e-8)
+        trust = mass / (mass + 1e-3)
+        answer = mean if answer is None else answer + trust * (mean - answer)
+    assert answer is not None
+    return answer

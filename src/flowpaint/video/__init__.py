@@ -1,0 +1,28 @@
+"""Video in and out: the only room that knows FFmpeg.
+
+`read` gives a lazy `Clip`, `write` makes a file of one, `probe` tells what a file holds, `shots` finds its cuts.
+"""
+
+from .border import Progress, Warn
+from .encoding import Encoding, check
+from .picture import read_picture, write_picture
+from .probe import Facts, Track, probe, read_comment
+from .read import read
+from .shots import shots
+from .write import write
+
+__all__ = [
+    "Encoding",
+    "Facts",
+    "Progress",
+    "Track",
+    "Warn",
+    "check",
+    "probe",
+    "read",
+    "read_comment",
+    "read_picture",
+    "shots",
+    "write",
+    "write_picture",
+]

@@ -1,0 +1,217 @@
+"""What a result takes from its origin: sound, subtitles, chapters, metadata."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.stream import Discard, Disposition, Stream
+from av.subtitles.stream import SubtitleStream
+
+from ..errors import InputError
+from ..types import Clip
+from .border import Packet, Warn, address, clock_zero, codec_name, ignore, reading, writing
+from .encoding import Encoding
+from .sound import AacRecoder
+from .subtitles import SubtitleRecoder, can_recode
+
+if TYPE_CHECKING:  # it lives in PyAV's stubs alone
+    from av.container.core import Chapter
+
+# Facts about the old file, which the new one states for itself.
+_OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "rotate", "vendor_id"}
+_OWN_PREFIXES = ("_statistics", "number_of_", "bps")
+_BEFORE = 10  # seconds by which a packet may lie behind the picture in the file
+
+Convert: TypeAlias = Callable[[Packet | None], list[Packet]]  # a packet, shifted, or None at the end
+
+
+def open_origin(clip: Clip) -> AbstractContextManager[InputContainer | None]:
+    """The file a clip was read from, open; None for clips of arrays and folders. Raises `VideoError` where it is gone."""
+    if clip.origin is None:
+        return nullcontext(None)
+    with reading(clip.origin.path, "The sound is copied from it: put it back where it was"):
+        return av.open(address(clip.origin.path), metadata_errors="replace")
+
+
+class Copied:
+    """The streams of the origin that go into the result, read packet by packet as the frames are written.
+
+    A clip that shows the whole file takes every packet; another takes those that sound while it is on screen, with its
+    first frame at 0.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        origin: InputContainer | None,
+        file: OutputContainer,
+        *,
+        encoding: Encoding,
+        shift: Fraction,
+        warn: Warn = ignore,
+    ) -> None:
+        self._clip, self._origin, self._file, self._shift, self._warn = clip, origin, file, shift, warn
+        self._comment = encoding.comment
+        self._tracks: dict[int, Convert] = {}
+        self._zero = Fraction(0)
+        if origin is not None:
+            self._zero = clock_zero(origin)
+            for stream in origin.streams:
+                self._add(stream, encoding)
+        self._packets = self._read()
+        self._waiting: Packet | None = None
+
+    def _add(self, stream: Stream, encoding: Encoding) -> None:
+        convert = None
+        if stream.type == "audio" and encoding.audio != "none":
+            convert = self._sound(stream, encoding)
+        elif stream.type == "subtitle":
+            convert = self._subtitles(stream)
+        elif stream.type == "attachment" and self._file.format.name == "matroska":
+            self._file.add_stream_from_template(stream)  # fonts of subtitles; they have no packets
+        elif stream.disposition & Disposition.attached_pic and codec_name(stream) in self._file.supported_codecs:
+            convert = self._copy(stream)  # the cover
+        if convert is not None:
+            self._tracks[stream.index] = convert
+        elif stream.type != "attachment":
+            stream.discard = Discard.all
+
+    def _sound(self, stream: Stream, encoding: Encoding) -> Convert | None:
+        assert isinstance(stream, av.AudioStream)
+        name = codec_name(stream)
+        if name == "unknown":
+            self._warn(f"Sound track {stream.index} has a codec that is unknown here. It is left out.")
+            return None
+        if encoding.audio == "aac":
+            recoder = AacRecoder(stream, self._file)
+            _carry_tags(stream, recoder.added)
+            return recoder
+        if name not in self._file.supported_codecs:
+            raise InputError(f"The output cannot hold {name} sound. Write to .mkv, or use --audio aac.")
+        return self._copy(stream)
+
+    def _subtitles(self, stream: Stream) -> Convert | None:
+        name = codec_name(stream)
+        if name in self._file.supported_codecs:
+            return self._copy(stream)
+        if not can_recode(name, self._file.format.name):
+            self._warn(f"The output cannot hold subtitle track {stream.index} ({name}). It is left out; .mkv would keep it.")
+            return None
+        assert isinstance(stream, SubtitleStream)
+        recoder = SubtitleRecoder(stream, self._file)
+        _carry_tags(stream, recoder.added)
+        return recoder
+
+    def _copy(self, stream: Stream) -> Convert:
+        added = self._file.add_stream_from_template(stream, opaque=True)
+        _carry_tags(stream, added)
+
+        def convert(packet: Packet | None) -> list[Packet]:
+            if packet is None:
+                return []
+            packet.stream = added
+            return [packet]
+
+        return convert
+
+    def carry_metadata(self, video: av.VideoStream) -> None:
+        """Set tags of the file and of its picture, and the chapters."""
+        if self._origin is not None:
+            self._file.metadata.update(kept_tags(self._origin.metadata))
+            source = self._origin.streams.best("video")
+            if source is not None:
+                _carry_tags(source, video)
+            self._file.set_chapters(self._chapters(self._origin))
+        if self._comment:
+            for name in [name for name in self._file.metadata if name.lower() == "comment"]:
+                del self._file.metadata[name]
+            self._file.metadata["comment"] = self._comment
+
+    def _chapters(self, origin: InputContainer) -> "list[Chapter]":
+        chapters: list[Chapter] = []
+        for chapter in origin.chapters():
+            base = chapter["time_base"]
+            assert base is not None
+            start, end = chapter["start"] * base - self._zero, chapter["end"] * base - self._zero
+            if self._is_whole or (end > self._clip.times[0] and start < self._clip.end):
+                first, last = (start, end) if self._is_whole else (max(start, self._clip.times[0]), min(end, self._clip.end))
+                ticks = [round((instant + self._shift) / base) for instant in (first, last)]
+                chapters.append(cast("Chapter", {**chapter, "start": ticks[0], "end": ticks[1]}))
+        return chapters
+
+    @property
+    def _is_whole(self) -> bool:
+        return self._clip.origin is not None and self._clip.origin.whole
+
+    def write_until(self, instant: Fraction | None, out: Path) -> None:
+        """Write the packets due before `instant` (seconds in the output); None: all that are left, and end the tracks."""
+        while self._waiting is not None or self._advance():
+            packet = self._waiting
+            assert packet is not None
+            due = packet.dts if packet.dts is not None else packet.pts
+            if instant is not None and due is not None and due * packet.time_base > instant:
+                return
+            self._waiting = None
+            self._write(self._tracks[packet.stream.index](packet), out)
+        if instant is None:
+            for convert in self._tracks.values():
+                self._write(convert(None), out)
+
+    def _write(self, packets: list[Packet], out: Path) -> None:
+        with writing(out):
+            for packet in packets:
+                self._file.mux_one(packet)
+
+    def _advance(self) -> bool:
+        self._waiting = next(self._packets, None)
+        return self._waiting is not None
+
+    def _read(self) -> Iterator[Packet]:
+        """The packets that belong to the clip, with their output time stamps."""
+        if self._origin is None or not self._tracks:
+            return
+        streams = [self._origin.streams[index] for index in self._tracks]
+        try:
+            self._skip_to_start(self._origin)
+            for packet in self._origin.demux(streams):
+                if packet.size == 0:  # the end of a track
+                    continue
+                if packet.stream.disposition & Disposition.attached_pic:
+                    packet.pts = packet.dts = 0  # a cover has no time
+                    yield packet
+                    continue
+                tick = packet.pts if packet.pts is not None else packet.dts or 0
+                start = tick * packet.time_base - self._zero
+                if not self._is_whole and start > self._clip.end + _BEFORE:
+                    return
+                if self._is_whole or self._sounds(start, packet):
+                    moved = round((self._shift - self._zero) / packet.time_base)
+                    packet.pts, packet.dts = tick + moved, (tick if packet.dts is None else packet.dts) + moved
+                    yield packet
+        except av.FFmpegError as error:
+            self._warn(f"The sound of {self._origin.name} ends early ({error.strerror}). What could be read of it is kept.")
+
+    def _skip_to_start(self, origin: InputContainer) -> None:
+        early = self._clip.times[0] + self._zero - 1
+        if not self._is_whole and early > 0 and not origin.streams.subtitles:  # a subtitle may have begun long before
+            origin.seek(int(early * av.time_base))
+
+    def _sounds(self, start: Fraction, packet: Packet) -> bool:
+        length = (packet.duration or 0) * packet.time_base
+        return start < self._clip.end and start + length > self._clip.times[0]
+
+
+def _carry_tags(source: Stream, target: Stream) -> None:
+    target.metadata.update(kept_tags(source.metadata))
+    target.disposition = source.disposition
+
+
+def kept_tags(tags: dict[str, str]) -> dict[str, str]:
+    """Those tags that say something about the content, not about the old file."""
+    return {
+        name: text for name, text in tags.items() if name.lower() not in _OWN_TAGS and not name.lower().startswith(_OWN_PREFIXES)
+    }

@@ -1,0 +1,74 @@
+"""A clip written to a file or a folder, in steps that survive being interrupted."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..types import Clip
+from .border import Progress, Warn, ignore, silent, writing
+from .encode import encode_segments
+from .encoding import Encoding, refuse_input, resolve
+from .mux import assemble
+from .picture import write_picture
+
+
+def write(
+    clip: Clip,
+    out: str | Path,
+    *,
+    encoding: Encoding = Encoding(),  # noqa: B008 - frozen
+    segments: Path | None = None,
+    chunk: int = 48,
+    progress: Progress = silent,
+    warn: Warn = ignore,
+) -> None:
+    """Write the clip to `out`: a video, or where `out` has no suffix a folder of `%06d.png` from 0.
+
+    Frames are pulled in order and encoded in closed segments of `chunk` frames, kept in the folder `segments`; a segment
+    that is there already is not pulled again, so the same call goes on where an interrupted one stopped, and what is decoded
+    from the result does not depend on the interruptions. Without `segments` a temporary folder is used and removed.
+    Time stamps, tags, sound, subtitles, chapters and metadata are those of the clip and its origin (see `assemble`).
+    The output appears complete or not at all. An existing one is replaced: `check` asks first.
+
+    Raises `InputError` for an output that is the input or cannot be encoded so, `WorkError` where the disk is full.
+    """
+    out = Path(out)
+    refuse_input(clip, out)
+    with _room(segments, out) as folder:
+        if not out.suffix:
+            _write_folder(clip, out, folder / "frames", progress=progress)
+            return
+        target = resolve(clip, out, encoding, warn)
+        files = encode_segments(clip, folder, target, chunk=chunk, progress=progress)
+        assemble(clip, files, out, target, encoding, warn=warn)
+
+
+@contextmanager
+def _room(segments: Path | None, out: Path) -> Iterator[Path]:
+    """The folder for segments: the given one, which stays, or a temporary one beside the output."""
+    with writing(out):
+        if segments is not None:
+            segments.mkdir(parents=True, exist_ok=True)
+        folder = segments or Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+    try:
+        yield folder
+    finally:
+        if segments is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_folder(clip: Clip, out: Path, frames: Path, *, progress: Progress) -> None:
+    frames.mkdir(exist_ok=True)
+    for index in range(len(clip)):
+        file = frames / f"{index:06d}.png"
+        if not file.exists():
+            write_picture(file, clip.raw(index))
+        progress("write", index + 1, len(clip))
+    with writing(out):
+        old = out.with_name(f".{out.name}.old")
+        if out.exists():
+            out.rename(old)
+        shutil.move(frames, out)  # a rename, unless the segments lie on another disk
+        shutil.rmtree(old, ignore_errors=True)
