@@ -254,3 +254,14 @@ def test_the_input_is_never_touched(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is the input"):
         write(read(path), tmp_path / "link.mp4")
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before and len(frames(path)) == 30
+
+
+def test_a_change_of_size_is_refused_where_it_happens(tmp_path: Path) -> None:
+    first, second = (
+        make(tmp_path / f"{n}.h264", [smooth(*size)] * 3, container="h264") for n, size in enumerate([(48, 64), (64, 80)])
+    )
+    (tmp_path / "both.h264").write_bytes(first.read_bytes() + second.read_bytes())
+    clip = read(tmp_path / "both.h264")
+    assert clip.raw(2).shape == (48, 64, 3)
+    with pytest.raises(VideoError, match=r"Frame 3 of .*both\.h264"):
+        clip.raw(3)

@@ -244,13 +244,13 @@ def test_random_access_equals_reading_in_order(tmp_path: Path, options: dict[str
 
 
 def test_a_late_start_is_kept_and_a_running_clock_is_not(tmp_path: Path) -> None:
-    ticks = [6400 + 512 * index for index in range(12)]
+    ticks = [6401 + 512 * index for index in range(12)]  # no whole number of milliseconds
     late = make(tmp_path / "late.mp4", PICTURES, ticks=ticks, sound=["eng"])
     result = copied(late, tmp_path / "out.mp4")
-    assert result.times[0] == read(late).times[0] == Fraction(1, 2)
+    assert result.times[0] == read(late).times[0] == Fraction(6401, 12800)
     (before,), (after,) = packets(late), packets(tmp_path / "out.mp4")
     assert before == after
-    stream = make(tmp_path / "clock.ts", PICTURES, ticks=[one * 90 // 12 for one in ticks], time_base=Fraction(1, 90000))
+    stream = make(tmp_path / "clock.ts", PICTURES, ticks=[7 * one for one in ticks], time_base=Fraction(1, 90000))
     assert read(stream).times[0] == 0
 
 
@@ -278,3 +278,22 @@ def test_the_cover_is_kept(tmp_path: Path) -> None:
     assert len(clip) == 12
     with av.open(str(tmp_path / "out.mp4")) as file:
         assert [bool(one.disposition & av.stream.Disposition.attached_pic) for one in file.streams] == [False, True]
+
+
+def test_rgb_that_becomes_yuv_says_with_which_matrix(tmp_path: Path) -> None:
+    clip = Clip.from_array(np.stack([np.full((48, 64, 3), (220, 60, 30), np.uint8)] * 2))
+    write(clip, tmp_path / "out.mp4", encoding=LOSSLESS)
+    result = read(tmp_path / "out.mp4")
+    assert (result.colour.matrix, result.colour.range) == (1, 1)
+    assert np.abs(result.raw(1).astype(int) - clip.raw(1)).max() <= 2
+    source = make(tmp_path / "rgb.mp4", PICTURES[:2], codec="libx264rgb", pixel_format="rgb24", tags=(0, 1, 1, 2))
+    assert copied(source, tmp_path / "yuv.mp4").colour == ColourTags(matrix=1, primaries=1, transfer=1, range=1)
+
+
+def test_frames_hidden_by_an_edit_list_stay_hidden(tmp_path: Path) -> None:
+    source = make(tmp_path / "in.mp4", PICTURES, ticks=[512 * index - 1536 for index in range(12)])
+    shown = frames(source)
+    clip = read(source)
+    assert len(clip) == len(shown) == 9 and clip.times[0] == 0
+    assert np.abs(clip.raw(0).astype(int) - PICTURES[3]).mean() < 3
+    assert same(clip, copied(source, tmp_path / "out.mp4"))

@@ -37,6 +37,11 @@ def test_shadows_keep_their_light_and_white_stays_bright() -> None:
     assert 0.75 < white < 0.95  # room is left for highlights
 
 
+def test_both_curves_agree_on_diffuse_white() -> None:
+    white = to_sdr(gray(np.array([0.75])), HLG)[0, 0] / 65535  # 203 cd/m2 on a display of 1000, BT.2408, table 1
+    assert white == pytest.approx(to_sdr(gray(pq_signal(np.array([203.0]))), PQ)[0, 0] / 65535, abs=0.005)
+
+
 def test_colours_of_bt709_come_out_as_they_went_in() -> None:
     red = np.array([0.6274, 0.0691, 0.0164]) * 20  # BT.709 red in BT.2020 primaries (BT.2087), 20 cd/m2
     mapped = to_sdr((pq_signal(red) * 65535).round().astype(np.uint16)[None, None], PQ)[0, 0] / 65535

@@ -50,7 +50,10 @@ def make(
     ticks = ticks or [512 * index for index in range(len(pictures))]
     height, width = pictures[0].shape[:2]
     with av.open(
-        f"file:{path}", "w", format=container, options={"movflags": "+faststart"} if path.suffix == ".mp4" else {}
+        f"file:{path}",
+        "w",
+        format=container,
+        options={"movflags": "+faststart", "movie_timescale": "12800"} if path.suffix == ".mp4" else {},
     ) as file:
         file.metadata.update(metadata or {})
         stream = file.add_stream(codec, rate=25, options=PLAIN if options is None else options)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 _MIB = 1 << 20
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
@@ -47,7 +47,7 @@ class FolderStore:
     def get(self, key: str) -> dict[str, npt.NDArray[Any]] | None:
         """The arrays under `key`, or None."""
         try:
-            with np.load(self._file(key), allow_pickle=False) as found:
+            with self._file(key).open("rb") as file, np.load(file, allow_pickle=False) as found:
                 return dict(found)
         except _BROKEN:
             return None

@@ -46,7 +46,7 @@ class FlowEstimator(Protocol):
 class Propagator(Protocol):
     """Carries edited key frames to every frame of one shot."""
 
-    def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], run: "Run") -> Clip:
+    def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: "Run") -> Clip:
         """The edited clip; `keyframes` maps frame numbers of `clip` to pictures [3, H, W] in [0, 1], returned exactly."""
         ...
 
@@ -127,6 +127,7 @@ class Run:
     store: Store = field(default_factory=MemoryStore)
     notes: Notes = field(default_factory=Notes)
     progress: Callable[[str, int, int], None] = _silent  # (stage, done, total)
+    chunk: int = 48  # frames between checkpoints, and in one encoded segment
     offset: int = 0  # number in the whole clip of this clip's frame 0; shots are planned alone
 
     def generator(self, frame: int = 0, step: int = 0) -> torch.Generator:

@@ -23,6 +23,7 @@ from .errors import InputError, ShapeError
 
 Raw: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Bits = Literal[8, 16]
+Extent = Literal["auto", "global", "local"]
 
 
 def check_shape(**tensors: tuple[Tensor, str]) -> None:
@@ -206,10 +207,14 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Flow:
-    """Displacement between frame pairs. `vectors` [N, 2, H, W] in pixels; `visibility` [N, 1, H, W], 1 = seen in both."""
+    """Displacement between frame pairs. `vectors` [N, 2, H, W] in pixels; `visibility` [N, 1, H, W], 1 = seen in both.
+
+    `reverse` [N, 2, H, W] is the flow the other way, on b's grid, where the estimator measured it too.
+    """
 
     vectors: Tensor
     visibility: Tensor
+    reverse: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_shape(vectors=(self.vectors, "N 2 H W"), visibility=(self.visibility, "N 1 H W"))
@@ -229,6 +234,7 @@ class Edit:
     keyframes: Mapping[int, Tensor] = field(default_factory=dict)
     mask: Clip | None = None
     anchor: tuple[Tensor, Tensor] | None = None
+    extent: Extent = "auto"  # was the whole picture edited, or a part of it?
     strength: float = 1.0  # 0 = the source, 1 = the whole edit
     keep_colors: bool = False
 

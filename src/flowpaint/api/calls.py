@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -121,33 +121,23 @@ def plan_job(
         settings=_settings(options.get("settings", ())),
     )
     recipe = recipe_of(chosen)
-    fps = options.get("fps", 24)
-    mask = options.get("mask")
+    fps, mask = options.get("fps", 24), options.get("mask")
     named, pictures = _sorted_out(keyframes or {})
-    is_file = isinstance(video, (str, Path))
+    plain: dict[str, Any] = {name: value for name, value in options.items() if name in _AS_THEY_ARE}
     job = Job(
         kind=kind,
-        input=str(video) if is_file else "",
+        input=str(video) if isinstance(video, (str, Path)) else "",
         prompt=prompt,
         style=None if style is None else str(style),
         look=look,
         keyframes=named,
         mask=None if mask is None or isinstance(mask, Clip) else str(mask),
         method=recipe,
-        strength=options.get("strength", 1.0),
-        keep_colors=options.get("keep_colors", False),
-        quality=options.get("quality", "normal"),
-        seed=options.get("seed", 0),
-        device=options.get("device", "auto"),
         start=_time(options.get("start")),
         end=_time(options.get("end")),
-        preview=options.get("preview"),
-        side_by_side=options.get("side_by_side", False),
-        other_shots=options.get("other_shots", "refuse"),
-        allow_damaged=options.get("allow_damaged", False),
-        tonemap=options.get("tonemap", False),
         fps=str(fps),
         encoding=dict(options.get("encoding", {})),
+        **plain,
     )
     given = Given(
         clip=None if isinstance(video, (str, Path)) else _clip(video, fps),
@@ -156,6 +146,12 @@ def plan_job(
         method=None if recipe else chosen,
     )
     return job, given
+
+
+_AS_THEY_ARE = {
+    *("strength", "keep_colors", "quality", "seed", "device"),
+    *("preview", "side_by_side", "other_shots", "allow_damaged", "tonemap"),
+}
 
 
 def _settings(settings: Settings) -> list[str]:

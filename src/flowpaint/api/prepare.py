@@ -73,8 +73,8 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings) -> Prepar
     with timings.stage("shots"):
         shots = tuple(video.shots(clip, warn=notes.warn))
     with timings.stage("key frames"):
-        keyframes = _keyframes(job, given, whole, clip, frames, notes.warn)
-    passed = _without_keys(job, method, shots, keyframes, frames.start, notes.warn)
+        keyframes = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
+    passed = _without_keys(job, method, shots, keyframes, first=frames.start, warn=notes.warn)
     return Prepared(
         job=job,
         clip=clip,
@@ -176,7 +176,7 @@ def _mask(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Cli
     return mask
 
 
-def _keyframes(job: Job, given: Given, whole: Clip, clip: Clip, frames: range, warn: Warn) -> dict[int, Tensor]:
+def _keyframes(job: Job, given: Given, whole: Clip, clip: Clip, *, frames: range, warn: Warn) -> dict[int, Tensor]:
     """Key pictures laid onto their frames, by number in `clip`."""
     wanted: dict[int, tuple[str, Tensor]] = {}
     named = [(time, path, None) for time, path in job.keyframes.items()]
@@ -220,7 +220,7 @@ def _laid(picture: Tensor, source: Tensor, *, name: str, number: int, warn: Warn
 
 
 def _without_keys(
-    job: Job, method: Method, shots: tuple[range, ...], keyframes: Mapping[int, Tensor], first: int, warn: Warn
+    job: Job, method: Method, shots: tuple[range, ...], keyframes: Mapping[int, Tensor], *, first: int, warn: Warn
 ) -> frozenset[range]:
     """Shots that nothing is known for, which pass as they are where that is asked for. Raises `InputError` otherwise."""
     if job.kind == "deflicker" or job.prompt.strip() or getattr(method, "editor", None) is not None:

@@ -126,7 +126,7 @@ class Result:
 
     def _run(self, folder: RunFolder | None = None, progress: video.Progress | None = None) -> Run:
         job = self.job
-        run = Run(device=self.prepared.device, seed=job.seed, quality=job.quality, notes=self._notes)
+        run = Run(device=self.prepared.device, seed=job.seed, quality=job.quality, notes=self._notes, chunk=CHUNK)
         if folder is not None:
             run = replace(run, store=folder.store)
         return run if progress is None else replace(run, progress=progress)

@@ -1,12 +1,15 @@
 """Plain values as TOML, which the standard library reads but does not write."""
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, VideoError
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dumps(values: Mapping[str, Any]) -> str:
@@ -15,7 +18,7 @@ def dumps(values: Mapping[str, Any]) -> str:
 
 
 def _key(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
+    return name if _BARE.fullmatch(name) else _value(name)
 
 
 def _value(value: Any) -> str:

@@ -128,7 +128,7 @@ def verdict(error: BaseException) -> tuple[int, str]:
         return _INTERRUPTED, "Interrupted."
     if _is_out_of_memory(error):
         return 5, "There is not enough memory. Use --preview 2s, a smaller video, --quality draft, or --device cpu."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return 1, "The disk is full. Make room and run the same command again."
     return 1, f"This should not have happened: {type(error).__name__}: {error}. Run it again with --debug to see where."
 

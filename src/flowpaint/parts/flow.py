@@ -34,7 +34,7 @@ class DisFlow:
         again = [_pair(estimator, two, one) for one, two in zip(first, second, strict=True)]
         flow_ab = torch.stack(there).to(a.device)
         flow_ba = torch.stack(again).to(a.device)
-        return Flow(vectors=flow_ab, visibility=visibility(flow_ab, flow_ba, self.rule))
+        return Flow(vectors=flow_ab, visibility=visibility(flow_ab, flow_ba, self.rule), reverse=flow_ba)
 
 
 def _luma(pictures: Tensor) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """A video file as a lazy clip: frames are decoded when asked for, in any order."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -46,27 +46,20 @@ def read(
     index = build_index(path, damaged="decode" if allow_damaged else "refuse", warn=warn)
     source = FrameSource(path, index)
     first = source.frame(0)
-    check_size(path, first.width, first.height)
+    colour, plan = tags_of(first), known_layout(first.format.name)
+    _check_first(path, first, tonemap=tonemap, warn=warn)
     turn = Turn.of(first, warn)
-    colour = tags_of(first)
-    plan = known_layout(first.format.name)
-    if plan.alpha:
-        warn(f"{path.name} has transparency ({first.format.name}). It is dropped.")
-    if first.interlaced_frame:
-        warn(f"{path.name} is interlaced. Its frames are used as they are, with both fields.")
     hdr = colour.transfer in tone.HDR_TRANSFERS
-    if hdr and not tonemap:
-        raise VideoError(
-            f"{path} is HDR ({tone.HDR_TRANSFERS[colour.transfer]}), which looks wrong as it is. "
-            "Add --tonemap (tonemap=True) to work on a BT.709 version."
-        )
+    height, width = (first.width, first.height) if turn.transposed else (first.height, first.width)
 
     def raw(number: int) -> Raw:
         picture = turn.upright(to_rgb(source.frame(number), colour))
+        if picture.shape[:2] != (height, width):
+            raise VideoError(
+                f"Frame {number} of {path} has another size than the first. Cut the file there, or convert it first."
+            )
         return tone.to_sdr(picture, colour) if hdr else picture
 
-    height, width = (first.width, first.height) if turn.transposed else (first.height, first.width)
-    aspect = source.aspect
     return Clip(
         raw,
         times=index.times,
@@ -75,10 +68,24 @@ def read(
         width=width,
         bits=16 if hdr else plan.depth,
         colour=replace(colour, matrix=1, primaries=1, transfer=1) if hdr else colour,
-        aspect=1 / aspect if turn.transposed else aspect,
+        aspect=1 / source.aspect if turn.transposed else source.aspect,
         codec=first.format.name,
         origin=Origin(path=path, whole=True),
     )
+
+
+def _check_first(path: Path, first: av.VideoFrame, *, tonemap: bool, warn: Warn) -> None:
+    """Raise `VideoError` where frames like this one cannot be worked on, warn where something of them is lost."""
+    check_size(path, first.width, first.height)
+    if known_layout(first.format.name).alpha:
+        warn(f"{path.name} has transparency ({first.format.name}). It is dropped.")
+    if first.interlaced_frame:
+        warn(f"{path.name} is interlaced. Its frames are used as they are, with both fields.")
+    kind = tone.HDR_TRANSFERS.get(int(first.color_trc))
+    if kind and not tonemap:
+        raise VideoError(
+            f"{path} is HDR ({kind}), which looks wrong as it is. Add --tonemap (tonemap=True) to work on a BT.709 version."
+        )
 
 
 def tags_of(frame: av.VideoFrame) -> ColourTags:
@@ -139,7 +146,6 @@ class FrameSource:
 
     def __init__(self, path: Path, index: Index) -> None:
         self.path, self.index = path, index
-        self._numbers = {tick: number for number, tick in enumerate(index.pts)}
         self._open: tuple[InputContainer, av.VideoStream] | None = None
         self._frames: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._next = 0  # the frame that decoding reaches next
@@ -151,6 +157,15 @@ class FrameSource:
         """Width / height of one stored sample."""
         assert self._open is not None
         return self._open[1].sample_aspect_ratio or Fraction(1)
+
+    def close(self) -> None:
+        """Let go of the file, and of the decoder's memory, which is not the garbage collector's to see."""
+        if self._open is not None:
+            self._open[0].close()
+            self._open, self._frames = None, iter(())
+
+    def __del__(self) -> None:
+        self.close()
 
     def frame(self, number: int) -> av.VideoFrame:
         """Frame `number`, as decoded. Raises `VideoError` where it cannot be decoded."""
@@ -181,6 +196,7 @@ class FrameSource:
         """Make `_frames` begin at, or at the key frame before, frame `number`."""
         key = self._key_before(number)
         if self._open is None or self.index.counted or number == 0 or key <= self.index.pts[0]:
+            self.close()
             container = av.open(address(self.path), metadata_errors="replace")
             stream = video_stream(container, self.path)
             stream.thread_type = "AUTO"
@@ -190,17 +206,8 @@ class FrameSource:
         else:
             container, stream = self._open
             container.seek(key, stream=stream)
-        self._next = self._numbers.get(key, 0)
-        self._frames = self._counting(container, stream) if self.index.counted else self._stamped(container, stream, key)
-
-    def _counting(self, container: InputContainer, stream: av.VideoStream) -> Iterator[tuple[int, av.VideoFrame]]:
-        return zip(range(len(self.index.pts)), sound_frames(container, stream), strict=False)
-
-    def _stamped(self, container: InputContainer, stream: av.VideoStream, key: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        for frame in container.decode(stream):
-            number = self._numbers.get(frame.pts) if frame.pts is not None else None
-            if number is not None and self.index.pts[number] >= key:  # earlier ones lean on a group that was not read
-                yield number, frame
+        self._next = bisect_left(self.index.pts, key)
+        self._frames = _numbered(self.index, container, stream, key)
 
     def _reach(self, number: int) -> bool:
         """Decode up to frame `number`; False where it does not come."""
@@ -218,3 +225,15 @@ class FrameSource:
         size = sum(part.buffer_size for part in frame.planes)
         while len(self._cache) > max(2, CACHE_BYTES // size):
             self._cache.popitem(last=False)
+
+
+def _numbered(index: Index, container: InputContainer, stream: av.VideoStream, key: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frames from where the container stands, with their numbers. `key` is the time stamp that decoding starts at."""
+    if index.counted:
+        yield from zip(range(len(index.pts)), sound_frames(container, stream), strict=False)
+        return
+    numbers = {tick: number for number, tick in enumerate(index.pts) if tick >= key}  # earlier ones lean on what was not read
+    for frame in container.decode(stream):
+        number = numbers.get(frame.pts) if frame.pts is not None else None
+        if number is not None:
+            yield number, frame

@@ -1,10 +1,7 @@
 """Deflicker: flow-aligned temporal filtering with the detail put back."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-
-from torch import Tensor
 
 from ...errors import ConfigError
 from ...seams import FlowEstimator, Run, default
@@ -27,7 +24,7 @@ class Deflicker:
 
     flow: FlowEstimator = default("flow", "dis")
     tone: int = 4  # frames looked at on either side for tone; 0 leaves the stage out
-    texture: int = 2  # frames looked at on either side for texture; 0 leaves the stage out
+    texture: int = 3  # frames looked at on either side for texture; 0 leaves the stage out
     strength: float = 1.0  # 0 = the source, 1 = all flicker found is taken out
 
     def __post_init__(self) -> None:
@@ -37,28 +34,21 @@ class Deflicker:
             raise ConfigError(f"The strength {self.strength} is outside 0..1. Give 0 for the source, 1 for all flicker.")
 
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
-        """The steady clip, lazy: frame i is made of the source frames i - tone - texture - 1 to i + tone + texture + 1.
+        """The steady clip, lazy: frame i is made of the source frames at most tone + texture + 1 away, and of nothing else.
 
         Of `edit` only the strength is read; it multiplies this one's own.
         """
-        reach = self.tone + self.texture + 2
-        source = lru_cache(maxsize=2 * reach)(lambda index: clip.frame(index).to(run.device)[None])
+        strength = self.strength * edit.strength
+        reach = self.tone + self.texture + 1
+        # Read in order, each frame is decoded once, each pair of neighbours measured once, each tone found once.
+        source = lru_cache(maxsize=2 * reach + 1)(lambda index: clip.frame(index).to(run.device)[None])
         motion = Motion(source, len(clip), self.flow, reach=reach)
-        toned = lru_cache(maxsize=2 * self.texture + 4)(lambda index: steady_tone(source, motion, index, self.tone))
-        return clip.with_frames(self._reader(clip, source, toned, motion, self.strength * edit.strength))
+        toned = lru_cache(maxsize=2 * self.texture + 3)(lambda index: steady_tone(source(index), motion, index, self.tone))
 
-    def _reader(
-        self,
-        clip: Clip,
-        source: Callable[[int], Tensor],
-        toned: Callable[[int], Tensor],
-        motion: Motion,
-        strength: float,
-    ) -> Callable[[int], Raw]:
         def read(index: int) -> Raw:
             if not strength:
                 return clip.raw(index)
             steady = steady_texture(toned, motion, index, self.texture)
             return to_raw(source(index).lerp(steady, strength)[0], clip.bits)
 
-        return read
+        return clip.with_frames(read)

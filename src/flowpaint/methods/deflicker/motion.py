@@ -12,6 +12,7 @@ from ...warp import chain, inside, resize, warp
 
 _SHORT_SIDES = 128, 288  # pictures smaller than the first are measured whole, larger ones at half size up to the second
 _CUT = 0.3  # a smaller share of pixels found again: the shot ends here
+_ALIKE = 0.5  # correlation of two frames laid onto each other; less, and the shot ends here too
 
 
 class Motion:
@@ -23,8 +24,8 @@ class Motion:
     def __init__(self, source: Callable[[int], Tensor], length: int, flow: FlowEstimator, *, reach: int) -> None:
         self.length = length
         self._source, self._flow = source, flow
-        self.small = lru_cache(maxsize=2 * reach + 2)(self._small)
-        self._pair = lru_cache(maxsize=2 * reach + 2)(self._measure)
+        self.small = lru_cache(maxsize=2 * reach + 1)(self._small)
+        self._pair = lru_cache(maxsize=2 * reach + 1)(self._measure)
 
     def around(self, index: int, radius: int) -> dict[int, Flow]:
         """Offset -> flow from frame `index` to frame `index + offset`, for |offset| <= radius, up to a cut or the clip's end.
@@ -57,7 +58,9 @@ class Motion:
         here, after = even_tone(self.small(index)), even_tone(self.small(index + 1))
         vectors = self._flow(torch.cat((here, after)), torch.cat((after, here))).vectors
         there, back = vectors[:1], vectors[1:]
-        return _seen(there, back), _seen(back, there)
+        # Between smooth pictures flow finds a way there and back whatever they show.
+        alike = _correlation(here, warp(after, there)) > _ALIKE
+        return _seen(there, back, alike), _seen(back, there, alike)
 
 
 def even_tone(pictures: Tensor) -> Tensor:
@@ -67,12 +70,22 @@ def even_tone(pictures: Tensor) -> Tensor:
     return (0.5 + 0.18 * (luma - mean) / (spread + 0.02)).clamp(0, 1).expand(-1, 3, -1, -1)
 
 
-def _seen(there: Tensor, back: Tensor) -> Flow:
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Of two even-toned pictures; towards 1 where both are nearly flat, for there is nothing to tell them apart by."""
+    a, b = a - a.mean(), b - b.mean()
+    return ((a * b).mean() + 1e-3) / ((a.square().mean() * b.square().mean()).sqrt() + 1e-3)
+
+
+def _seen(there: Tensor, back: Tensor, alike: Tensor) -> Flow:
     # Wider than the rules of `warp.visibility`: noise makes flow wander in flat places, where it does no harm, and the
     # filters look at the colours as well.
-    miss = (there + warp(back, there)).norm(dim=1, keepdim=True)
-    seen = (miss < 1.5 + 0.1 * there.norm(dim=1, keepdim=True)) & inside(there)
+    miss = _length(there + warp(back, there))
+    seen = (miss < 1.5 + 0.1 * _length(there)) & inside(there) & alike
     return Flow(vectors=there, visibility=seen.to(there.dtype))
+
+
+def _length(vectors: Tensor) -> Tensor:
+    return torch.hypot(vectors[:, :1], vectors[:, 1:])
 
 
 def _onwards(flow_ab: Flow, flow_bc: Flow) -> Flow:

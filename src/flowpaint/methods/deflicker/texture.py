@@ -6,17 +6,19 @@ give differences of opposite sign, and leave nothing.
 """
 
 from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...types import Flow
 from ...warp import pixel_grid, resize, resize_flow
 from .motion import Motion
 
+Aligned: TypeAlias = dict[int, tuple[Tensor, Tensor]]  # offset -> deviation [1, 3, H, W], where it is seen [1, 1, H, W]
+
 _PATCH = 7  # pixels over which colours are compared
-_TILES = 8  # along the short side, for levels
+_TILES = 5  # along the short side, for levels
 _MOST_SHARPENING = 0.5  # of the finest band
 _FLOOR = 1.5 / 255  # flicker that grain and compression leave in a clean clip
 
@@ -43,11 +45,11 @@ def steady_texture(frame: Callable[[int], Tensor], motion: Motion, index: int, r
     return (here + effect * change).clamp(0, 1)
 
 
-def _aligned(frame: Callable[[int], Tensor], motion: Motion, index: int, radius: int) -> dict[int, tuple[Tensor, Tensor]]:
+def _aligned(frame: Callable[[int], Tensor], motion: Motion, index: int, radius: int) -> Aligned:
     """Offset -> that frame laid onto frame `index`, minus it [1, 3, H, W], and where it is seen [1, 1, H, W]."""
     here = frame(index)
     height, width = here.shape[-2:]
-    laid: dict[int, tuple[Tensor, Tensor]] = {}
+    laid: Aligned = {}
     for offset, flow in motion.around(index, radius).items():
         vectors = resize_flow(flow.vectors, height, width)
         laid[offset] = (_warp_sharply(frame(index + offset), vectors) - here, resize(flow.visibility, height, width))
@@ -62,7 +64,7 @@ def _warp_sharply(image: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(image, unit, mode="bicubic", padding_mode="border", align_corners=True)
 
 
-def _measured(aligned: dict[int, tuple[Tensor, Tensor]]) -> Tensor | None:
+def _measured(aligned: Aligned) -> Tensor | None:
     """The level where there is a frame before and one after, else None."""
     if -1 not in aligned or 1 not in aligned:
         return None
@@ -109,7 +111,9 @@ def _tiles(values: Tensor) -> Tensor:
 
 def _patch_means(values: Tensor) -> Tensor:
     """Means over channels and patch: [1, 1, H, W]."""
-    return F.avg_pool2d(values.mean(dim=1, keepdim=True), _PATCH, stride=1, padding=_PATCH // 2, count_include_pad=False)
+    half = _PATCH // 2
+    down = F.avg_pool2d(values.mean(dim=1, keepdim=True), (_PATCH, 1), 1, (half, 0), count_include_pad=False)
+    return F.avg_pool2d(down, (1, _PATCH), 1, (0, half), count_include_pad=False)
 
 
 def _lost_detail(here: Tensor, change: Tensor, weight: Tensor) -> Tensor:

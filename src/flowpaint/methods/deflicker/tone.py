@@ -5,12 +5,11 @@ for each channel: any gain, gamma or tint, and one that differs from corner to c
 detail as it is.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...types import Flow
 from ...warp import resize, resize_flow, warp
 from .motion import Motion
 
@@ -23,32 +22,29 @@ _SURE = 2.5  # times the swing: a slope or bend of that size is half believed
 _FLOOR = 0.6 / 255  # deviation that flow and grain leave in the cells of a clean clip
 
 
-def steady_tone(source: Callable[[int], Tensor], motion: Motion, index: int, radius: int) -> Tensor:
-    """Frame `index` [1, 3, H, W] in the tones that the frames within `radius` agree upon, in [0, 1]."""
-    picture = source(index)
-    series = _tone_series(motion, index, radius)
-    if series is None:
+def steady_tone(picture: Tensor, motion: Motion, index: int, radius: int) -> Tensor:
+    """`picture`, frame `index` [1, 3, H, W], in the tones that the frames within `radius` agree upon, in [0, 1]."""
+    flows = motion.around(index, radius)
+    if not flows:
         return picture
-    offsets, deviation = series
-    correction = trend_gap(offsets, deviation)
+    offsets = torch.tensor(sorted(flows), dtype=picture.dtype, device=picture.device)
+    correction = trend_gap(offsets, _tone_series(motion, index, flows))
     return (picture + _look_up(correction, picture)).clamp(0, 1)
 
 
-def _tone_series(motion: Motion, index: int, radius: int) -> tuple[Tensor, Tensor] | None:
-    """Offsets [K] and how much brighter than frame `index` those frames are: [K, 3, bins, rows, columns]."""
-    flows = motion.around(index, radius)
-    if not flows:
-        return None
+def _tone_series(motion: Motion, index: int, flows: dict[int, Flow]) -> Tensor:
+    """How much brighter than frame `index` each frame that `flows` lead to is, in order: [K, 3, bins, rows, columns]."""
     small = motion.small(index)
     scale = min(1.0, _SHORT_SIDE / min(small.shape[-2:]))
-    height, width = (max(1, round(length * scale)) for length in small.shape[-2:])
+    height, width = (round(length * scale) for length in small.shape[-2:])
     here = resize(small, height, width)
-    offsets = sorted(flows)
-    seen = torch.cat([resize(flows[k].visibility, height, width) for k in offsets])
-    aligned = torch.cat([warp(resize(motion.small(index + k), height, width), resize_flow(flows[k].vectors, height, width)) for k in offsets])
+    around = torch.cat([motion.small(index + offset) for offset in sorted(flows)])
+    vectors = torch.cat([flows[offset].vectors for offset in sorted(flows)])
+    seen = resize(torch.cat([flows[offset].visibility for offset in sorted(flows)]), height, width)
+    aligned = warp(resize(around, height, width), resize_flow(vectors, height, width))
     # Binned by the mean of all frames, not by one of them: its noise would pull its own bins.
     guide = (here + (seen * aligned).sum(dim=0)) / (1 + seen.sum(dim=0))
-    return torch.tensor(offsets, dtype=here.dtype, device=here.device), _binned(aligned - here, seen, guide)
+    return _binned(aligned - here, seen, guide)
 
 
 def _binned(deviation: Tensor, seen: Tensor, guide: Tensor) -> Tensor:

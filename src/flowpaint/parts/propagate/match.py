@@ -44,6 +44,15 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Tracked:
+    """A frame against a key frame, at matching size: where the frame is in the key, back again, and how far to trust it."""
+
+    match: Match
+    back: Match
+    trust: Tensor  # [1, 1, h, w] in [0, 1]
+
+
+@dataclass(frozen=True)
 class Matcher:
     """Compares one frame with one key frame, both described: [1, 5, H, W]."""
 
@@ -64,6 +73,13 @@ class Matcher:
             found = self._descend(self._judge(self._exhaustive(kept.field)), (4, 2, 1))
             kept = kept.better(found, margin=0.9)
         return self._descend(kept, (2, 1))
+
+    def pick(self, candidates: Sequence[Tensor]) -> Match:
+        """The better of the candidates as they are."""
+        best = self._judge(candidates[0])
+        for candidate in candidates[1:]:
+            best = best.better(self._judge(candidate))
+        return best
 
     def _judge(self, field: Tensor) -> Match:
         difference = (self.frame - sample_at(self.key, field)).square().sum(dim=1, keepdim=True)

@@ -45,7 +45,8 @@ def regress(source: Tensor, target: Tensor, window: int, ridge: float) -> Tensor
     covariance[..., columns, rows] = products[0].permute(1, 2, 0)
     covariance = covariance + ridge * torch.eye(count, device=source.device)
     slopes = torch.linalg.solve(covariance, crossed[0].permute(1, 2, 0).unflatten(-1, (count, 3)))
-    return slopes.permute(3, 2, 0, 1)[None]
+    turned: Tensor = slopes.permute(3, 2, 0, 1)[None]
+    return turned
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class ColourMap:
     nodes: Tensor
 
     @classmethod
-    def fit(cls, source: Tensor, edited: Tensor, nodes: int = 33, ridge: float = 1e-3) -> "ColourMap":
-        """The map from the colours of `source` to those of `edited`, [1, 3, H, W] each.
+    def fit(cls, source: Tensor, edited: Tensor, weights: Tensor | None = None, *, nodes: int = 33) -> "ColourMap":
+        """The map from the colours of `source` to those of `edited`, [1, 3, H, W] each; `weights` [1, 1, H, W].
 
         Moments of the samples near each node, weighted by Gaussians in colour: tight ones where there are samples, wide
         ones that reach across colours the picture does not have (the bilateral grid's idea, Chen et al., SIGGRAPH 2007).
@@ -66,6 +67,8 @@ class ColourMap:
         index = (cell[:, 0] * nodes + cell[:, 1]) * nodes + cell[:, 2]
         columns = [s.new_ones(len(s), 1), s, (s[:, :, None] * s[:, None]).flatten(1), e, (s[:, :, None] * e[:, None]).flatten(1)]
         moments = torch.cat(columns, dim=1)
+        if weights is not None:
+            moments = moments * (weights.flatten()[:, None] + 1e-6)
         cube = moments.new_zeros(nodes**3, moments.shape[1]).index_add_(0, index, moments)
         grid = cube.T.reshape(1, -1, nodes, nodes, nodes)
         total = grid.sum(dim=(2, 3, 4), keepdim=True)
@@ -75,7 +78,7 @@ class ColourMap:
         mean, target_mean = flat[:, 1:4], flat[:, 13:16]
         covariance = flat[:, 4:13].unflatten(1, (3, 3)) - mean[:, :, None] * mean[:, None]
         crossed = flat[:, 16:25].unflatten(1, (3, 3)) - mean[:, :, None] * target_mean[:, None]
-        slopes = torch.linalg.solve(covariance + ridge * torch.eye(3, device=s.device), crossed)
+        slopes = torch.linalg.solve(covariance + 1e-3 * torch.eye(3, device=s.device), crossed)
         offset = target_mean - (mean[:, None] @ slopes)[:, 0]
         affine = torch.cat([offset, slopes.flatten(1)], dim=1)
         return cls(affine.T.reshape(1, 12, nodes, nodes, nodes))
@@ -86,7 +89,8 @@ class ColourMap:
         where = (picture * 2 - 1)[0].permute(1, 2, 0).flip(-1)[None, None]
         affine = F.grid_sample(self.nodes, where, align_corners=True, padding_mode="border")[:, :, 0]
         linear = (affine[:, 3:].unflatten(1, (3, 3)) * picture[:, :, None]).sum(dim=1)
-        return affine[:, :3] + linear
+        mapped: Tensor = affine[:, :3] + linear
+        return mapped
 
 
 def _blur_cube(cube: Tensor, sigma: float) -> Tensor:
@@ -113,10 +117,10 @@ class Transfer:
     unit: float  # one pixel at short side 256, in this picture's pixels
 
     @classmethod
-    def measure(cls, source: Tensor, edited: Tensor, *, ridge: float = 5e-4) -> "Transfer":
-        """What turns `source` into `edited`, both [1, 3, H, W] in [0, 1]."""
+    def measure(cls, source: Tensor, edited: Tensor, *, ridge: float, weights: Tensor | None = None) -> "Transfer":
+        """What turns `source` into `edited`, both [1, 3, H, W] in [0, 1]; `weights` [1, 1, H, W] where it matters."""
         unit = max(1.0, min(source.shape[-2:]) / 256)
-        colours = ColourMap.fit(source, edited)
+        colours = ColourMap.fit(source, edited, weights)
         rest = edited - colours(source)
         seen = features(source, unit)
         slopes = regress(seen, rest, 11, ridge).flatten(1, 2)

@@ -1,0 +1,6 @@
+"""Propagators: edited key frames to every frame of a shot."""
+
+from .analogy import Analogy
+from .simple import Freeze, WarpChain
+
+__all__ = ["Analogy", "Freeze", "WarpChain"]

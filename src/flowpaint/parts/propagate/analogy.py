@@ -1,0 +1,164 @@
+"""`Analogy`: source key frame : edited key frame :: source frame : edited frame.
+
+Hertzmann et al., SIGGRAPH 2001, and Jamriska et al., SIGGRAPH 2019, state the problem; matching, transfer and layers are ours
+(their modules say how). Matching runs at reduced size, transfer at full size.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...seams import FlowEstimator, Run, default
+from ...types import Clip, Edit, Raw, check_shape, from_raw, to_raw
+from ...warp import grid_of, resize, sample_at, warp
+from .chain import Chain, State
+from .compose import Key, render
+from .match import Matcher, Tracked, confidence, describe, enlarge
+from .regions import Regions
+from .transfer import Transfer, Votes
+
+_SIDES = {"draft": 160, "normal": 256, "best": 384}
+_VOTES: dict[str, Votes] = {"draft": 1, "normal": 5, "best": 13}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analogy:
+    """Carries edited key frames to every frame by correspondence; needs no weights.
+
+    `match_side`: short side (pixels) at which frames are compared, by quality if None. `search_every`: frames between
+    exhaustive matches. `steadiness`: how far the previous result fills in where nothing in the key frame fits.
+    """
+
+    flow: FlowEstimator = default("flow", "dis")
+    match_side: int | None = None
+    search_every: int = 4
+    ridge: float = 5e-4
+    steadiness: float = 0.7
+
+    def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:
+        """The edited clip, lazy: key frames exactly as given, [3, H, W] in [0, 1], the others in their likeness."""
+        if not keyframes:
+            raise InputError("No key frame was given. Edit at least one frame of the shot.")
+        for index, picture in keyframes.items():
+            check_shape(keyframe=(picture, "3 H W"))
+            if not 0 <= index < len(clip) or picture.shape[-2:] != (clip.height, clip.width):
+                raise InputError(f"Key frame {index} does not fit {clip}. Give frames 0..{len(clip) - 1} at the clip's size.")
+        return clip.with_frames(Chain(_Work(self, clip, keyframes, edit, run).advance, run, f"analogy/{run.offset}").read)
+
+
+class _Work:
+    """One run of `Analogy` over one clip."""
+
+    def __init__(self, part: Analogy, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> None:
+        self.part, self.clip, self.edit, self.run = part, clip, edit, run
+        self.keyframes = dict(sorted(keyframes.items()))
+        self.votes = _VOTES[run.quality]
+        side = min(part.match_side or _SIDES[run.quality], clip.height, clip.width)
+        scale = side / min(clip.height, clip.width)
+        self.small = (max(1, round(clip.height * scale)), max(1, round(clip.width * scale)))
+        self.key = lru_cache(maxsize=2)(self._prepare)
+
+    def advance(self, index: int, state: State) -> tuple[Raw, State]:
+        """Frame `index`, and what the next one leans on."""
+        with torch.no_grad():
+            frame = self._full(self.clip.raw(index))
+            small = resize(frame, *self.small)
+            before = torch.from_numpy(state["small"]).to(self.run.device) if state else None
+            motion = self._both(small, before) if before is not None else None
+            tracks = {k: self._track(k, index, small, motion, state) for k in self._near(index)}
+            if index in self.keyframes:
+                result, trust = self._full(to_raw(self.keyframes[index], self.clip.bits)), torch.ones_like(frame[:, :1])
+            else:
+                result, trust = self._fuse(index, frame, small, tracks)
+                result = self._settle(index, result, trust, frame, motion, state)
+            self.run.notes.frame(self.run.offset + index, confidence=trust.mean().item())
+            raw = to_raw(result[0], self.clip.bits)
+            return raw, self._remember(small, raw, tracks)
+
+    def _full(self, raw: Raw) -> Tensor:
+        return from_raw(raw)[None].to(self.run.device)
+
+    def _near(self, index: int) -> list[int]:
+        """The key frames on either side of a frame; one that is a key frame itself needs no other."""
+        before = [k for k in self.keyframes if k <= index][-1:]
+        after = [k for k in self.keyframes if k > index][:1]
+        return before + after
+
+    def _prepare(self, index: int) -> Key:
+        source = self._full(self.clip.raw(index))
+        edited = self.keyframes[index][None].to(source)
+        small, small_edited = resize(source, *self.small), resize(edited, *self.small)
+        regions = Regions.find(small, small_edited, self.edit.extent)
+        if regions.changes_shape:
+            self.run.notes.warn(
+                f"The edit of frame {self.run.offset + index} changes the object's outline, which correspondence cannot move. "
+                "Use the method stablev2v for it, or edit more frames by hand."
+            )
+        weights = None if regions.is_global else resize(regions.mask, *source.shape[-2:])
+        return Key(
+            source=source,
+            edited=edited,
+            described=describe(small),
+            small=small,
+            regions=regions,
+            transfer=Transfer.measure(source, edited, ridge=self.part.ridge, weights=weights),
+        )
+
+    def _both(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Flow a to b, and b to a."""
+        flow = self.part.flow(a, b)
+        return flow.vectors, flow.reverse if flow.reverse is not None else self.part.flow(b, a).vectors
+
+    def _track(self, key_index: int, index: int, small: Tensor, motion: tuple[Tensor, Tensor] | None, state: State) -> Tracked:
+        """Where frame `index` is in the key frame and back, from where it was one frame before."""
+        key = self.key(key_index)
+        direct, reverse = self._both(small, key.small)
+        grid = grid_of(small)
+        towards, away = [grid + direct], [grid + reverse]
+        if motion is not None and f"{key_index}/towards" in state:
+            old_towards, old_away = (torch.from_numpy(state[f"{key_index}/{name}"]).to(small) for name in ("towards", "away"))
+            towards.insert(0, warp(old_towards, motion[0]))
+            away.insert(0, old_away + sample_at(motion[1], old_away))
+        described = describe(small)
+        search = index % self.part.search_every == 0 or len(towards) == 1
+        match = Matcher(described, key.described)(towards, search=search)
+        back = Matcher(key.described, described)
+        returned = back(away, search=search) if not key.regions.is_global else back.pick(away)
+        return Tracked(match=match, back=returned, trust=confidence(match, returned.field))
+
+    def _fuse(self, index: int, frame: Tensor, small: Tensor, tracks: Mapping[int, Tracked]) -> tuple[Tensor, Tensor]:
+        """What the key frames on either side say, each by its confidence and its distance in time."""
+        total, mass, best = torch.zeros_like(frame), torch.zeros_like(frame[:, :1]), torch.zeros_like(frame[:, :1])
+        span = max(tracks) - min(tracks)
+        for key_index, track in tracks.items():
+            picture, trust = render(self.key(key_index), track, frame, small, self.votes)
+            near = 1.0 if span == 0 else 1.0 - abs(index - key_index) / span
+            weight = (near * (trust + 0.02)).square()
+            total, mass, best = total + weight * picture, mass + weight, torch.maximum(best, trust)
+        return total / mass, best
+
+    def _settle(
+        self, index: int, result: Tensor, trust: Tensor, frame: Tensor, motion: tuple[Tensor, Tensor] | None, state: State
+    ) -> Tensor:
+        """The previous result, carried along the flow, where the key frame has no answer and the flow is sure of itself."""
+        if motion is None or self.part.steadiness == 0:
+            return result
+        height, width = frame.shape[-2:]
+        place = enlarge(grid_of(motion[0]) + motion[0], height, width)
+        before = sample_at(from_raw(state["result"])[None].to(frame), place)
+        source = self._full(self.clip.raw(index - 1))
+        alike = torch.exp(-(sample_at(source, place) - frame).square().sum(dim=1, keepdim=True) / 0.005)
+        return result + self.part.steadiness * (1 - trust) * alike * (before - result)
+
+    def _remember(self, small: Tensor, raw: Raw, tracks: Mapping[int, Tracked]) -> State:
+        state: dict[str, np.ndarray[Any, Any]] = {"small": small.cpu().numpy(), "result": raw}
+        for key_index, track in tracks.items():
+            state[f"{key_index}/towards"] = track.match.field.cpu().numpy()
+            state[f"{key_index}/away"] = track.back.field.cpu().numpy()
+        return state

@@ -1,0 +1,101 @@
+"""Local edits: which parts of the picture were edited, and how.
+
+A part is *recoloured* where the source's own surface was given another look (a red shirt), and a *layer* where something else
+was put (a costume, a hat).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...colour import apply_affine, fit_affine
+from ...smoothing import box, dilate, erode, extend, gaussian
+from ...types import Extent
+from .outline import Outline
+from .transfer import features, regress
+
+_GLOBAL_SHARE = 0.7  # more of the picture than this has other tones: the whole picture was edited
+_SMALLEST = 0.001  # of the picture: smaller regions are noise
+_RECOLOURED = 0.75  # share of a region's variance that the source explains: above it the surface is the source's own
+_SHAPE_SHARE = 0.03  # of the edited area: more uncovered background than this means another outline
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected edited part: `mask` [1, 1, h, w], and the outline of the source's object under it, where it has one."""
+
+    mask: Tensor
+    is_layer: bool
+    outline: Outline | None
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Where an edit is, at matching size: everywhere, or in `mask` [1, 1, h, w], which `parts` divide."""
+
+    mask: Tensor
+    parts: tuple[Region, ...]
+    is_global: bool
+    changes_shape: bool
+
+    @classmethod
+    def find(cls, source: Tensor, edited: Tensor, extent: Extent) -> "Regions":
+        """Where `edited` [1, 3, h, w] differs from `source`; `extent` says whether the whole picture was edited, or "auto"."""
+        # Editors disturb fine texture everywhere, but by zero on average: tones tell where something was changed.
+        toned = gaussian(edited - source, 6.0).abs().amax(dim=1, keepdim=True)
+        if extent == "global" or (extent == "auto" and (toned > 0.03).float().mean() > _GLOBAL_SHARE):
+            return cls(torch.ones_like(toned), (), is_global=True, changes_shape=False)
+        fitted = apply_affine(source, fit_affine(source[0], edited[0], (toned[0] < 0.05).float() + 1e-3))
+        difference = gaussian((edited - fitted).abs().amax(dim=1, keepdim=True), 1.5)
+        threshold = min(0.2, max(0.07, 3 * difference.median().item()))
+        mask = _clean((difference > threshold).float())
+        explained = _explained(source, edited)
+        parts = tuple(
+            Region(part, ((explained * part).sum() / part.sum()).item() < _RECOLOURED, Outline.learn(source, part))
+            for part in _connected(mask)
+        )
+        shape = _uncovered(edited, fitted, mask) > _SHAPE_SHARE * mask.sum().item()
+        return cls(mask, parts, is_global=False, changes_shape=shape)
+
+
+def _clean(mask: Tensor) -> Tensor:
+    """Gaps closed, specks dropped, small holes filled."""
+    closed = dilate(erode(erode(dilate(mask, 3), 3), 1), 1)
+    full = closed[0, 0].byte().cpu().numpy()
+    for value, least in ((1, _SMALLEST), (0, 5 * _SMALLEST)):
+        count, labels, stats, _ = cv2.connectedComponentsWithStats((full == value).astype(np.uint8), connectivity=8)
+        small = [index for index in range(1, count) if stats[index, cv2.CC_STAT_AREA] < least * full.size]
+        full[np.isin(labels, small)] = 1 - value
+    return torch.from_numpy(full).to(mask)[None, None]
+
+
+def _connected(mask: Tensor) -> list[Tensor]:
+    """The connected parts of a mask: [1, 1, h, w] each."""
+    count, labels = cv2.connectedComponents(mask[0, 0].byte().cpu().numpy())
+    return [torch.from_numpy(labels == index).to(mask)[None, None] for index in range(1, count)]
+
+
+def _explained(source: Tensor, edited: Tensor) -> Tensor:
+    """Share of the edit's local variance that a linear function of the source explains: [1, 1, h, w] in [0, 1]."""
+    window = 11
+    seen = features(source, 1.0)
+    slopes = regress(seen, edited, window, 5e-4)
+    centred = edited - box(edited, window)
+    predicted = (slopes * (seen - box(seen, window))[:, None]).sum(dim=2)
+    rest = box((centred - predicted).square().sum(dim=1, keepdim=True), window)
+    return (1 - rest / (box(centred.square().sum(dim=1, keepdim=True), window) + 1e-5)).clamp(0, 1)
+
+
+def _uncovered(edited: Tensor, fitted: Tensor, mask: Tensor) -> float:
+    """Edited pixels that now show what lies around the region, where the source showed something else."""
+    outside = 1 - dilate(mask, 2)
+    around = extend(edited, outside, 6.0)
+    spread = extend((edited - around).square().mean(dim=1, keepdim=True) * outside, outside, 6.0).clamp(min=1e-6).sqrt()
+    limit = 1.5 * spread + 0.02
+    now = (gaussian(edited, 1.0) - around).square().mean(dim=1, keepdim=True).sqrt()
+    before = (gaussian(fitted, 1.0) - around).square().mean(dim=1, keepdim=True).sqrt()
+    bare = mask * (now < limit) * (before > 2 * limit)
+    return dilate(erode(bare, 2), 2).sum().item()

@@ -1,0 +1,52 @@
+"""The baselines: `WarpChain` carries the key frame along the flow and nothing else, `Freeze` shows it unmoved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...seams import FlowEstimator, Run, default
+from ...types import Clip, Edit, Raw, from_raw, to_raw
+from ...warp import warp
+from .chain import Chain, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarpChain:
+    """Each result is the one before, warped along the source's flow; it starts anew at every key frame."""
+
+    flow: FlowEstimator = default("flow", "dis")
+
+    def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:  # noqa: ARG002
+        """The edited clip, lazy. Before the first key frame, that one is carried backwards in a single step."""
+        if not keyframes:
+            raise InputError("No key frame was given. Edit at least one frame of the shot.")
+        first = min(keyframes)
+
+        def advance(index: int, state: State) -> tuple[Raw, State]:
+            if index in keyframes:
+                raw = to_raw(keyframes[index], clip.bits)
+            else:
+                source = first if index < first else index - 1
+                before = to_raw(keyframes[first], clip.bits) if index < first else state["result"]
+                flow = self.flow(*(clip.frame(one)[None].to(run.device) for one in (index, source)))
+                with torch.no_grad():
+                    moved = warp(from_raw(before)[None].to(run.device), flow.vectors)  # type: ignore[arg-type]
+                raw = to_raw(moved[0], clip.bits)
+            return raw, {"result": raw}
+
+        return clip.with_frames(Chain(advance, run, f"warp/{run.offset}").read)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freeze:
+    """Every frame shows the last key frame before it, or the first one."""
+
+    def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:  # noqa: ARG002
+        """The edited clip, lazy."""
+        if not keyframes:
+            raise InputError("No key frame was given. Edit at least one frame of the shot.")
+        shown = {index: to_raw(picture, clip.bits) for index, picture in keyframes.items()}
+        return clip.with_frames(lambda index: shown[max((k for k in shown if k <= index), default=min(shown))])

@@ -1,0 +1,115 @@
+"""Who imports whom, how large things are, and how quickly the package is there."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flowpaint
+
+SOURCE = Path(flowpaint.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing"}
+CORE = GROUND | {"seams", "weights", "runs", "report", "register", "plan", "video", "scenes"}
+MAY = {
+    "types": {"errors"},
+    "errors": set(),
+    "warp": {"types", "errors"},
+    "colour": {"types", "errors", "warp"},
+    "timecode": {"types", "errors"},
+    "smoothing": {"types", "errors", "warp"},
+    "plan": GROUND,
+    "seams": GROUND,
+    "weights": GROUND,
+    "runs": GROUND,
+    "report": GROUND,
+    "register": GROUND,
+    "video": {"types", "errors"},
+    "scenes": GROUND | {"seams"},
+    "parts": GROUND | {"seams", "weights", "plan", "register"},
+    "methods": GROUND | {"seams", "plan"},
+    "api": CORE | {"parts"},
+    "cli": {"api", "types", "errors"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+PRIVATE = {
+    "av": {"video"},
+    "scenedetect": {"video"},
+    "onnxruntime": {"parts"},
+    "cv2": {"parts", "register", "report", "video"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+}
+FORBIDDEN = {"utils", "helpers", "common", "misc", "manager", "base", "engine"}
+HEAVY = ("torch", "diffusers", "transformers", "ray", "cv2", "av", "fastapi")
+
+
+def room(path):
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """The full names that a file imports when it runs (not for annotations alone), and whether each is ours."""
+    tree = ast.parse(path.read_text("utf-8"))
+    unread = {id(one) for node in ast.walk(tree) if _is_for_types(node) for one in ast.walk(node)}
+    package = ("flowpaint", *path.relative_to(SOURCE).parent.parts)
+    for node in ast.walk(tree):
+        if id(node) in unread:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            name = ".".join(part for part in (start, node.module) if part)
+            yield from (f"{name}.{one.name}" for one in node.names)
+
+
+def _is_for_types(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_file_keeps_to_its_room(path):
+    here = room(path)
+    assert here in MAY, f"{here} is a room that the architecture does not know"
+    for name in imports(path):
+        first, *rest = name.split(".")
+        if first == "flowpaint" and rest:
+            there = rest[0]
+            assert there == here or there in MAY[here], f"{here} imports {name}"
+            if here in ("parts", "methods") and there == here:
+                assert len(rest) < 2 or rest[1] == _unit(path), f"{path.name} imports another one's {name}"
+        assert here in PRIVATE.get(first, {here}), f"{here} imports {first}"
+
+
+def _unit(path):
+    """The part or method that a file belongs to: its own name, or that of its folder."""
+    return path.relative_to(SOURCE).parts[1].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_sizes_and_names(path):
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= 400
+    assert len(path.relative_to(SOURCE).parts) <= 3, "deeper than two folders"
+    assert path.stem not in FORBIDDEN
+    assert "../shared" not in text and "/work/" not in text
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno - node.lineno < 50, f"{node.name} is longer than 50 lines"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"print in line {node.lineno}"
+
+
+def test_importing_costs_nothing():
+    script = (
+        "import time; start = time.perf_counter(); import flowpaint; spent = time.perf_counter() - start; "
+        f"import sys; print(spent, *[name for name in {HEAVY} if name in sys.modules])"
+    )
+    runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in range(3)]
+    told = [run.stdout.split() for run in runs]
+    assert min(float(one[0]) for one in told) < 0.3
+    assert all(one[1:] == [] for one in told)
