@@ -75,9 +75,10 @@ def test_the_default_output_is_named_after_the_job(call, here):
 def test_every_option_reaches_the_job(call, here):
     video.write_picture("mask.png", np.full((72, 96, 3), 255, np.uint8))
     code, _, err = call(
-        "edit", "in.mp4", "van gogh:0.6, pencil:0.4", "--method", "negative", "-o", "o.mkv", "--mask", "mask.png", "--strength", ".5",
-        "--keep-colors", "--quality", "draft", "--seed", "3", "--device", "cpu", "--start", "1", "--end", "0.4s", "--side-by-side",
-        "--set", "fails_at=-2", "--set", "editor.short_side=128", "--crf", "20", "--codec", "hevc", "--audio", "none",
+        "edit", "in.mp4", "van gogh:0.6, pencil:0.4", "--method", "negative", "-o", "o.mkv", "--mask", "mask.png",
+        "--strength", ".5", "--keep-colors", "--quality", "draft", "--seed", "3", "--device", "cpu", "--start", "1",
+        "--end", "0.4s", "--side-by-side", "--set", "fails_at=-2", "--set", "editor.short_side=128",
+        "--crf", "20", "--codec", "hevc", "--audio", "none",
     )  # fmt: skip
     assert code == 0, err
     job = json.loads((here / "o.json").read_text())["job"]

@@ -5,8 +5,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import smooth_texture
 
+from conftest import smooth_texture
 from flowpaint.report import Measurements, Timings, contact_sheet, peak_memory, versions, wanting
 from flowpaint.types import Clip, to_raw
 
@@ -116,9 +116,9 @@ def test_wide_samples_are_shown_wide():
 
 
 def test_one_frame_of_each_bad_stretch_wants_a_key():
-    rows = {index: {"uncertain": share} for index, share in enumerate([0.1, 0.5, 0.9, 0.5, 0.4, 0.41, 0.2, 0.6])}
+    rows = {index: {"confidence": share} for index, share in enumerate([0.9, 0.5, 0.1, 0.5, 0.6, 0.59, 0.8, 0.4])}
     assert wanting(rows) == [2, 5, 7]
-    assert wanting({index: {"confidence": 1.0} for index in range(3)}) == []
+    assert wanting({index: {"anything": 0.0} for index in range(3)}) == []
 
 
 def test_stages_inside_stages_are_counted_once(monkeypatch):

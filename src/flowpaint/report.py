@@ -211,18 +211,16 @@ def peak_memory() -> dict[str, int]:
     return found
 
 
-UNCERTAIN = 0.4  # share of a frame without a trusted match above which another key frame is due (analogy, section 1.5)
+TRUSTED = 0.6  # mean confidence of a frame below which another key frame is due: 40 % of it has no trusted match
 
 
 def wanting(rows: Mapping[int, Mapping[str, float]]) -> list[int]:
-    """Of each stretch of frames that are too uncertain, the worst: those that deserve another key frame."""
-    found: list[int] = []
-    stretch: list[int] = []
-    for index in sorted(rows):
-        if rows[index].get("uncertain", 0.0) <= UNCERTAIN:
-            continue
-        if stretch and index != stretch[-1] + 1:
-            found.append(max(stretch, key=lambda one: rows[one]["uncertain"]))
-            stretch = []
-        stretch.append(index)
-    return [*found, max(stretch, key=lambda one: rows[one]["uncertain"])] if stretch else found
+    """Of each stretch of frames with too little confidence, the worst: those that deserve another key frame."""
+    doubtful = [index for index in sorted(rows) if rows[index].get("confidence", 1.0) < TRUSTED]
+    stretches: list[list[int]] = []
+    for index in doubtful:
+        if stretches and index == stretches[-1][-1] + 1:
+            stretches[-1].append(index)
+        else:
+            stretches.append([index])
+    return [min(stretch, key=lambda index: rows[index]["confidence"]) for stretch in stretches]

@@ -144,6 +144,7 @@ TABLE: dict[str, dict[str, str]] = {
         "warp": "flowpaint.methods.baselines:Warp",
         "freeze": "flowpaint.methods.baselines:Freeze",
         "frame-by-frame": "flowpaint.methods.baselines:FrameByFrame",
+        "deflicker": "flowpaint.methods.deflicker:Deflicker",
     },
     "editor": {
         "looks": "flowpaint.parts.editors:LookEditor",

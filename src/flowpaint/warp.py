@@ -93,3 +93,22 @@ def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
     check_shape(flow=(flow, "N 2 H W"))
     scale = flow.new_tensor([width / flow.shape[-1], height / flow.shape[-2]])
     return resize(flow, height, width) * scale[None, :, None, None]
+
+
+def affine_motion(motion: Tensor, weight: Tensor) -> Tensor:
+    """The affine motion nearest to `motion` [1, 2, H, W] under `weight` [1, 1, H, W]: [1, 2, H, W], pixels.
+
+    Outliers beyond about a pixel are discounted: iteratively re-weighted least squares with Geman and McClure's weights.
+    """
+    height, width = motion.shape[-2:]
+    grid = pixel_grid(height, width, motion.device)[0].flatten(1).T / max(height, width)
+    basis = torch.cat([grid, torch.ones_like(grid[:, :1])], dim=1)
+    wanted, given = motion[0].flatten(1).T, weight.flatten()[:, None] + 1e-6
+    now = given
+    for _ in range(10):
+        normal = (basis * now).T @ basis + 1e-6 * now.sum() * torch.eye(3, device=motion.device)
+        answer = torch.linalg.solve(normal, (basis * now).T @ wanted)
+        rest = (basis @ answer - wanted).norm(dim=1, keepdim=True)
+        now = given / (1 + rest.square()).square()
+    affine: Tensor = basis @ answer
+    return affine.T.reshape(1, 2, height, width)

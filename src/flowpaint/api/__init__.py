@@ -6,7 +6,7 @@ from .doctor import doctor
 from .estimate import plan
 from .job import Job, recorded
 from .prepare import Given
-from .result import Files, Result, Saving, run_folder
+from .result import Files, Result, Saving, check_output, run_folder
 
 __all__ = [
     "Files",
@@ -15,6 +15,7 @@ __all__ = [
     "Options",
     "Result",
     "Saving",
+    "check_output",
     "deflicker",
     "describe",
     "doctor",

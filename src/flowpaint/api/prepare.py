@@ -70,10 +70,10 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings) -> Prepar
         if job.preview is not None:
             clip, mask = _small(clip), mask and _small(mask)
         clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
-    with timings.stage("shots"):
-        shots = tuple(video.shots(clip, warn=notes.warn))
     with timings.stage("key frames"):
         keyframes = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
+    with timings.stage("shots"):
+        shots = tuple(video.shots(clip, warn=notes.warn))
     passed = _without_keys(job, method, shots, keyframes, first=frames.start, warn=notes.warn)
     return Prepared(
         job=job,

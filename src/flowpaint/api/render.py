@@ -69,7 +69,7 @@ def _anchor(prepared: Prepared, run: Run) -> tuple[Tensor, Tensor] | None:
     source = prepared.clip.frame(0).to(run.device)
     job = prepared.job
     wish = Edit(prompt=job.prompt, strength=job.strength, keep_colors=job.keep_colors)
-    return source, editor(source, wish, run.generator(prepared.first))
+    return source, editor(source, wish, run.generator())
 
 
 # ---------------------------------------------------------------------------------------------------------------- masks

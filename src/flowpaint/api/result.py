@@ -20,7 +20,7 @@ from ..seams import Notes, Run
 from ..timecode import clock
 from ..types import Clip, Raw
 from .job import Job, provenance
-from .prepare import Given, Prepared, prepare
+from .prepare import Given, Prepared, prepare, read_input
 from .render import render, side_by_side
 
 CHUNK = 48  # frames a segment: what an interruption can cost
@@ -177,6 +177,17 @@ class Result:
         plain: dict[str, Any] = json.loads(json.dumps(report, default=str), parse_constant=lambda _: None)
         write_json(files.report, plain)
         return plain
+
+
+def check_output(job: Job, *, overwrite: bool = False) -> None:
+    """Nothing, where the job's output can be written: what `Result.save` would refuse is said before shots are looked for.
+
+    Raises as `Result.save` and `flowpaint.edit` do.
+    """
+    clip = read_input(job, lambda _: None)
+    files, shown = Files.of(job.output), side_by_side(clip, clip) if job.side_by_side else clip
+    video.check(shown, files.video, job.encoded(), overwrite=overwrite)
+    _check_beside(files, overwrite)
 
 
 def _opening(prepared: Prepared) -> dict[str, Any]:

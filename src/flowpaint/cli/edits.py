@@ -127,9 +127,10 @@ def _make(job: "Job", out: Output, run: RunOptions, talk: Talk) -> None:
 
     job = replace(job, output=str(out.output or _default_output(job)))
     saving = {"overwrite": out.overwrite, "run": run.run, "fresh": run.fresh, "keep_run": run.keep_run}
-    result = api.Result(job)
     if job.look:
         talk.say(job.look)
+    api.check_output(job, overwrite=out.overwrite)
+    result = api.Result(job)
     if run.dry_run:
         plan = api.plan(result, overwrite=out.overwrite, run=run.run)
         talk.result(plan, _plan_lines(plan))

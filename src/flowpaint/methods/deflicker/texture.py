@@ -40,7 +40,7 @@ def steady_texture(frame: Callable[[int], Tensor], motion: Motion, index: int, r
         total += share * deviation
         weight += share
     change = total / weight
-    change = change + _lost_detail(here, change, weight)
+    change = change + lost_detail(here, change, weight)
     effect = (1 - _FLOOR**2 / level.clamp_min(1e-12)).clamp_min(0)
     return (here + effect * change).clamp(0, 1)
 
@@ -116,7 +116,7 @@ def _patch_means(values: Tensor) -> Tensor:
     return F.avg_pool2d(down, (1, _PATCH), 1, (0, half), count_include_pad=False)
 
 
-def _lost_detail(here: Tensor, change: Tensor, weight: Tensor) -> Tensor:
+def lost_detail(here: Tensor, change: Tensor, weight: Tensor) -> Tensor:
     """What `change` took from the finest band of detail, to be added again: [1, 3, H, W].
 
     Flow that is a little off makes the average softer than its frames: part of `change` is then minus a share of the picture's

@@ -7,7 +7,7 @@ Hertzmann et al., SIGGRAPH 2001, and Jamriska et al., SIGGRAPH 2019, state the p
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -45,10 +45,9 @@ class Analogy:
         """The edited clip, lazy: key frames exactly as given, [3, H, W] in [0, 1], the others in their likeness."""
         if not keyframes:
             raise InputError("No key frame was given. Edit at least one frame of the shot.")
-        for index, picture in keyframes.items():
-            check_shape(keyframe=(picture, "3 H W"))
-            if not 0 <= index < len(clip) or picture.shape[-2:] != (clip.height, clip.width):
-                raise InputError(f"Key frame {index} does not fit {clip}. Give frames 0..{len(clip) - 1} at the clip's size.")
+        outside = [index for index in keyframes if not 0 <= index < len(clip)]
+        if outside:
+            raise InputError(f"Key frames {outside} are not in {clip}. Give frames 0..{len(clip) - 1}.")
         return clip.with_frames(Chain(_Work(self, clip, keyframes, edit, run).advance, run, f"analogy/{run.offset}").read)
 
 
@@ -57,7 +56,8 @@ class _Work:
 
     def __init__(self, part: Analogy, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> None:
         self.part, self.clip, self.edit, self.run = part, clip, edit, run
-        self.keyframes = dict(sorted(keyframes.items()))
+        self.keyframes = keyframes
+        self.keys = sorted(keyframes)
         self.votes = _VOTES[run.quality]
         side = min(part.match_side or _SIDES[run.quality], clip.height, clip.width)
         scale = side / min(clip.height, clip.width)
@@ -72,7 +72,7 @@ class _Work:
             before = torch.from_numpy(state["small"]).to(self.run.device) if state else None
             motion = self._both(small, before) if before is not None else None
             tracks = {k: self._track(k, index, small, motion, state) for k in self._near(index)}
-            if index in self.keyframes:
+            if index in self.keys:
                 result, trust = self._full(to_raw(self.keyframes[index], self.clip.bits)), torch.ones_like(frame[:, :1])
             else:
                 result, trust = self._fuse(index, frame, small, tracks)
@@ -86,13 +86,14 @@ class _Work:
 
     def _near(self, index: int) -> list[int]:
         """The key frames on either side of a frame; one that is a key frame itself needs no other."""
-        before = [k for k in self.keyframes if k <= index][-1:]
-        after = [k for k in self.keyframes if k > index][:1]
+        before = [k for k in self.keys if k <= index][-1:]
+        after = [k for k in self.keys if k > index][:1]
         return before + after
 
     def _prepare(self, index: int) -> Key:
         source = self._full(self.clip.raw(index))
         edited = self.keyframes[index][None].to(source)
+        check_shape(keyframe=(edited, "1 3 H W"), frame=(source, "1 3 H W"))
         small, small_edited = resize(source, *self.small), resize(edited, *self.small)
         regions = Regions.find(small, small_edited, self.edit.extent)
         if regions.changes_shape:
@@ -151,7 +152,7 @@ class _Work:
             return result
         height, width = frame.shape[-2:]
         place = enlarge(grid_of(motion[0]) + motion[0], height, width)
-        before = sample_at(from_raw(state["result"])[None].to(frame), place)
+        before = sample_at(from_raw(cast(Raw, state["result"]))[None].to(frame), place)
         source = self._full(self.clip.raw(index - 1))
         alike = torch.exp(-(sample_at(source, place) - frame).square().sum(dim=1, keepdim=True) / 0.005)
         return result + self.part.steadiness * (1 - trust) * alike * (before - result)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...smoothing import box, dilate, erode, extend, gaussian
-from ...warp import grid_of, pixel_grid, sample_at
+from ...warp import affine_motion, grid_of, sample_at
 from .match import Tracked
 from .regions import Region, Regions
 
@@ -101,29 +101,13 @@ def _depth(part: Tensor) -> Tensor:
 
 def _stands_apart(motion: Tensor, background: Tensor) -> Tensor:
     """1 where the motion is not the background's affine one: soft, [1, 1, h, w]."""
-    rest = (motion - _affine_motion(motion, background)).norm(dim=1, keepdim=True)
+    rest = (motion - affine_motion(motion, background)).norm(dim=1, keepdim=True)
     return torch.sigmoid((box(rest, 5) - 1.5) / 0.4)
-
-
-def _affine_motion(motion: Tensor, weight: Tensor) -> Tensor:
-    """The affine motion nearest to `motion` under `weight`, outliers discounted (IRLS, Geman-McClure): [1, 2, h, w]."""
-    height, width = motion.shape[-2:]
-    grid = pixel_grid(height, width, motion.device)[0].flatten(1).T / max(height, width)
-    basis = torch.cat([grid, torch.ones_like(grid[:, :1])], dim=1)
-    wanted, given = motion[0].flatten(1).T, weight.flatten()[:, None] + 1e-6
-    now = given
-    for _ in range(10):
-        normal = (basis * now).T @ basis + 1e-6 * now.sum() * torch.eye(3, device=motion.device)
-        answer = torch.linalg.solve(normal, (basis * now).T @ wanted)
-        rest = (basis @ answer - wanted).norm(dim=1, keepdim=True)
-        now = given / (1 + rest.square()).square()
-    affine: Tensor = basis @ answer
-    return affine.T.reshape(1, 2, height, width)
 
 
 def _region_motion(motion: Tensor, weight: Tensor) -> Tensor:
     """A region's motion everywhere: its affine part, and as much of the smooth rest as the region's own pixels support."""
-    affine = _affine_motion(motion, weight)
+    affine = affine_motion(motion, weight)
     rest = motion - affine
     # A match that went astray is an outlier of the region's motion, not part of it.
     agrees = weight / (1 + (rest.norm(dim=1, keepdim=True) / 4.0).square()).square()

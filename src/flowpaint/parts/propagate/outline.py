@@ -12,6 +12,7 @@ from ...smoothing import dilate, erode
 
 _NEAR = 24  # pixels around the object that teach what its background looks like
 _OUTWARD, _INWARD = 12, 6  # pixels by which the outline may be off
+_NO_RECTANGLE = (0, 0, 1, 1)  # ignored: the labels say where the object may be
 _RELIABLE = 0.8  # overlap with the outline it was taught, when it must find that one again
 
 
@@ -32,10 +33,10 @@ class Outline:
         labels = np.where(inside, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)[window].copy()
         if inside[window].all():
             return None
-        models = np.zeros((1, 65)), np.zeros((1, 65))
+        background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
         cv2.setRNGSeed(0)  # GrabCut starts from k-means: the same picture must give the same models
-        cv2.grabCut(_bytes(picture)[window].copy(), labels, None, *models, 1, cv2.GC_INIT_WITH_MASK)
-        outline = cls(*models)
+        cv2.grabCut(_bytes(picture)[window].copy(), labels, _NO_RECTANGLE, background, foreground, 1, cv2.GC_INIT_WITH_MASK)
+        outline = cls(background, foreground)
         found = outline.find(picture, mask)
         overlap = (found * mask).sum() / torch.maximum(found, mask).sum()
         return outline if overlap > _RELIABLE else None
@@ -52,8 +53,9 @@ class Outline:
         labels[~possible] = cv2.GC_BGD
         window = _window(possible)
         inner = labels[window].copy()
-        models = self.background.copy(), self.foreground.copy()
-        cv2.grabCut(_bytes(picture)[window].copy(), inner, None, *models, 1, cv2.GC_EVAL_FREEZE_MODEL)
+        background, foreground = self.background.copy(), self.foreground.copy()
+        mode = cv2.GC_EVAL_FREEZE_MODEL
+        cv2.grabCut(_bytes(picture)[window].copy(), inner, _NO_RECTANGLE, background, foreground, 1, mode)
         found[window] = inner & 1  # both kinds of foreground are odd
         return torch.from_numpy(found).to(expected)[None, None]
 

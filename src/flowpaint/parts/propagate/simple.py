@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -30,10 +31,10 @@ class WarpChain:
                 raw = to_raw(keyframes[index], clip.bits)
             else:
                 source = first if index < first else index - 1
-                before = to_raw(keyframes[first], clip.bits) if index < first else state["result"]
+                before = to_raw(keyframes[first], clip.bits) if index < first else cast(Raw, state["result"])
                 flow = self.flow(*(clip.frame(one)[None].to(run.device) for one in (index, source)))
                 with torch.no_grad():
-                    moved = warp(from_raw(before)[None].to(run.device), flow.vectors)  # type: ignore[arg-type]
+                    moved = warp(from_raw(before)[None].to(run.device), flow.vectors)
                 raw = to_raw(moved[0], clip.bits)
             return raw, {"result": raw}
 

@@ -145,4 +145,5 @@ class Transfer:
             vote = sample_at(self.voted, theirs - field.new_tensor([x, y])[None, :, None, None])
             weight = 1.0 / (0.01 + (vote[:, 3:] - frame).square().sum(dim=1, keepdim=True))
             total, mass = total + weight * vote, mass + weight
-        return total / mass
+        voted: Tensor = total / mass
+        return voted

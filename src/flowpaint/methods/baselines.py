@@ -1,0 +1,49 @@
+"""Baselines under the same interface, to judge methods by: `Warp`, `Freeze` and `FrameByFrame`."""
+
+from dataclasses import dataclass, field, replace
+
+from ..errors import InputError
+from ..seams import ImageEditor, Propagator, Run, default
+from ..types import Clip, Edit, to_raw
+from . import keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warp:
+    """The first frame edited and pushed along the optical flow from frame to frame. Falls apart within seconds."""
+
+    editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
+    propagate: Propagator = default("propagator", "warp")
+
+    def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
+        """The edited clip, lazy. Raises `InputError` without an editor and without key frames."""
+        pictures = keys.edited(clip, edit, self.editor, [0], run) if self.editor else keys.given(clip, edit)
+        return self.propagate(clip, pictures, edit, run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freeze:
+    """The edited first frame, shown throughout."""
+
+    editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
+    propagate: Propagator = default("propagator", "freeze")
+
+    def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
+        """The edited clip, lazy. Raises `InputError` without an editor and without key frames."""
+        pictures = keys.edited(clip, edit, self.editor, [0], run) if self.editor else keys.given(clip, edit)
+        return self.propagate(clip, pictures, edit, run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameByFrame:
+    """Every frame edited alone. Sharp, and it flickers."""
+
+    editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
+
+    def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
+        """The edited clip, lazy. Raises `InputError` without an editor."""
+        editor = self.editor
+        if editor is None:
+            raise InputError("The method frame-by-frame edits every frame, so it needs a look. Name one, or give --style.")
+        alone = replace(edit, keyframes={})
+        return clip.with_frames(lambda index: to_raw(editor(clip.frame(index).to(run.device), alone, run.generator()), clip.bits))
