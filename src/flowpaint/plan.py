@@ -20,24 +20,28 @@ class KeyFrame:
     reason: str
 
 
-def by_tracking(neighbours: Iterable[Flow], *, lost: float = 0.4, longest: int = 120) -> list[KeyFrame]:
+def by_tracking(neighbours: Iterable[Flow], *, lost: float = 0.25, longest: int = 120) -> list[KeyFrame]:
     """Key frames placed where the one before is no longer seen in more than a share `lost` of the picture.
 
     `neighbours` are the flows from each frame to the one before it, [1, 2, h, w], from frame 1 on. A pixel is still seen when
-    every step back to the key frame was visible. After `longest` frames a key frame is due in any case.
+    every step back to the key frame was visible. After `longest` frames a key frame is due in any case, and the last frame is
+    one where half of `lost` is gone by then: what came into view since has no other picture.
     """
     keys = [KeyFrame(0, "first frame")]
     seen: Tensor | None = None
+    gone, index = 0.0, 0
     for index, flow in enumerate(neighbours, start=1):
         before = torch.ones_like(flow.visibility) if seen is None else seen
         seen = warp(before, flow.vectors) * flow.visibility
         gone = 1.0 - seen.mean().item()
         if gone > lost:
             keys.append(KeyFrame(index, f"{gone:.0%} of the picture is no longer that of frame {keys[-1].index}"))
-            seen = None
+            seen, gone = None, 0.0
         elif index - keys[-1].index >= longest:
             keys.append(KeyFrame(index, f"{longest} frames after the last"))
-            seen = None
+            seen, gone = None, 0.0
+    if gone > lost / 2:
+        keys.append(KeyFrame(index, "last frame"))
     return keys
 
 

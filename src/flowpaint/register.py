@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .smoothing import box, gaussian
 from .types import check_shape
-from .warp import affine_motion, grid_of, resize, resize_flow, sample_at
+from .warp import affine_motion, grid_of, length, resize, resize_flow, sample_at
 
 _SIDE = 384  # the short side at which structure is compared
 _ROUNDS = 3
@@ -42,10 +42,10 @@ def register(picture: Tensor, source: Tensor) -> Registration:
     reference, edited = resize(source[None].float().cpu(), *small), resize(picture[None].float().cpu(), *small)
     weight = _structure(reference) * box(_structure(reference), 9)
     drift = _drift(reference, edited, weight)
-    span = drift.norm(dim=1).mean().item()
+    span = length(drift).mean().item()
     moved = span > _SMALLEST
     placed = sample_at(edited, grid_of(edited) + drift) if moved else edited
-    misfit = (_flow(reference, placed).norm(dim=1, keepdim=True) / scale).flatten()
+    misfit = (length(_flow(reference, placed)) / scale).flatten()
     textured = weight.flatten() > weight.median()
     residual = misfit[textured].median().item() if textured.any() else 0.0
     if not moved:
@@ -63,7 +63,7 @@ def _drift(reference: Tensor, edited: Tensor, weight: Tensor) -> Tensor:
     for _ in range(_ROUNDS):
         rest = _flow(reference, sample_at(edited, grid_of(edited) + drift))
         affine = affine_motion(rest, weight)
-        agreeing = (weight * ((rest - affine).norm(dim=1, keepdim=True) < 1.0)).sum() / weight.sum().clamp(min=1e-6)
+        agreeing = (weight * (length(rest - affine) < 1.0)).sum() / weight.sum().clamp(min=1e-6)
         if agreeing < _AGREEING:
             break
         drift = drift + affine

@@ -139,7 +139,7 @@ def test_what_an_average_softened_is_found_and_given_back():
     soft = torch.nn.functional.avg_pool2d(sharp, 3, stride=1, padding=1, count_include_pad=False)
     change = 0.25 * (soft - sharp)
     back = lost_detail(sharp, change, torch.full_like(sharp[:, :1], 5.0))
-    assert (change + back).square().mean() < 0.1 * change.square().mean()
+    assert (change + back).square().mean() < 0.25 * change.square().mean()
 
 
 def test_what_brightens_here_and_darkens_there_goes():

@@ -169,7 +169,7 @@ class Result:
             "frames_per_second": round(len(prepared.clip) / total, 3),
             "peak_memory": peak_memory(),
             "metrics": measurements.metrics(),
-            "wants_keyframe": wanting(told),
+            "wants_keyframe": wanting(told) if getattr(prepared.method, "editor", None) is None else [],  # it edits its own
             "facts": self._notes.facts,
             "warnings": list(self._notes.warnings),
             "frames": rows,

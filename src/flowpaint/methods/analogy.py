@@ -18,7 +18,7 @@ class Analogy:
     editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
     propagate: Propagator = default("propagator", "analogy")
     flow: FlowEstimator = default("flow", "dis")
-    lost: float = 0.4
+    lost: float = 0.25
     longest: int = 120
 
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:

@@ -19,7 +19,7 @@ from ...types import Clip, Edit, Raw, check_shape, from_raw, to_raw
 from ...warp import grid_of, resize, sample_at, warp
 from .chain import Chain, State
 from .compose import Key, render
-from .match import Matcher, Tracked, confidence, describe, enlarge
+from .match import Matcher, Tracked, confidence, describe, rescale
 from .regions import Regions
 from .transfer import Transfer, Votes
 
@@ -76,7 +76,7 @@ class _Work:
                 result, trust = self._full(to_raw(self.keyframes[index], self.clip.bits)), torch.ones_like(frame[:, :1])
             else:
                 result, trust = self._fuse(index, frame, small, tracks)
-                result = self._settle(index, result, trust, frame, motion, state)
+                result = self._settle(result, trust, small, motion, state)
             self.run.notes.frame(self.run.offset + index, confidence=trust.mean().item())
             raw = to_raw(result[0], self.clip.bits)
             return raw, self._remember(small, raw, tracks)
@@ -144,17 +144,15 @@ class _Work:
             total, mass, best = total + weight * picture, mass + weight, torch.maximum(best, trust)
         return total / mass, best
 
-    def _settle(
-        self, index: int, result: Tensor, trust: Tensor, frame: Tensor, motion: tuple[Tensor, Tensor] | None, state: State
-    ) -> Tensor:
+    def _settle(self, result: Tensor, trust: Tensor, small: Tensor, motion: tuple[Tensor, Tensor] | None, state: State) -> Tensor:
         """The previous result, carried along the flow, where the key frame has no answer and the flow is sure of itself."""
         if motion is None or self.part.steadiness == 0:
             return result
-        height, width = frame.shape[-2:]
-        place = enlarge(grid_of(motion[0]) + motion[0], height, width)
-        before = sample_at(from_raw(cast(Raw, state["result"]))[None].to(frame), place)
-        source = self._full(self.clip.raw(index - 1))
-        alike = torch.exp(-(sample_at(source, place) - frame).square().sum(dim=1, keepdim=True) / 0.005)
+        height, width = result.shape[-2:]
+        miss = (warp(torch.from_numpy(state["small"]).to(small), motion[0]) - small).square().sum(dim=1, keepdim=True)
+        alike = resize(torch.exp(-miss / 0.005), height, width)
+        place = rescale(grid_of(motion[0]) + motion[0], height, width)
+        before = sample_at(from_raw(cast(Raw, state["result"]))[None].to(result), place)
         return result + self.part.steadiness * (1 - trust) * alike * (before - result)
 
     def _remember(self, small: Tensor, raw: Raw, tracks: Mapping[int, Tracked]) -> State:

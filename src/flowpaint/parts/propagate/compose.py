@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...warp import resize, sample_at
 from .layer import carry, fill
-from .match import Tracked, enlarge
+from .match import Tracked, rescale
 from .regions import Regions
 from .transfer import Transfer, Votes
 
@@ -30,15 +30,15 @@ def render(key: Key, track: Tracked, frame: Tensor, small: Tensor, votes: Votes)
     """`frame` [1, 3, H, W] (`small` at matching size) edited like `key`, and how far to trust it [1, 1, H, W]."""
     height, width = frame.shape[-2:]
     if key.regions.is_global:
-        picture = key.transfer(frame, enlarge(track.match.field, height, width), votes)
+        picture = key.transfer(frame, rescale(track.match.field, height, width), votes)
         return picture, resize(track.trust, height, width)
     carried = carry(key.regions, track, small)
     surface, layer, bare = (resize(one, height, width) for one in (carried.surface, carried.layer, carried.bare))
     result = frame
     if surface.max() > 0:
-        result = torch.lerp(result, key.transfer(frame, enlarge(carried.field, height, width), votes), surface)
+        result = torch.lerp(result, key.transfer(frame, rescale(carried.field, height, width), votes), surface)
     if layer.max() > 0:
-        picture = sample_at(key.edited, enlarge(carried.place, height, width))
+        picture = sample_at(key.edited, rescale(carried.place, height, width))
         # Where the source's object peeps out beside its layer, the layer is widened.
         result = torch.lerp(result, fill(picture, (layer > 0.9).float(), 4.0 * min(height, width) / 256), bare)
         result = torch.lerp(result, picture, layer)

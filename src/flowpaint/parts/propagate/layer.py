@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...smoothing import box, dilate, erode, extend, gaussian
-from ...warp import affine_motion, grid_of, sample_at
+from ...warp import affine_motion, grid_of, length, sample_at
 from .match import Tracked
 from .regions import Region, Regions
 
@@ -81,7 +81,7 @@ def _leading(part: Region, apart: Tensor, trust: Tensor) -> Tensor:
 
 def _returns(there: Tensor, back: Tensor, slack: float) -> Tensor:
     """How nearly the field `there`, followed by the field `back`, returns to each pixel: [1, 1, h, w], 1 = exactly."""
-    miss = (sample_at(back, there) - grid_of(there)).norm(dim=1, keepdim=True)
+    miss = length(sample_at(back, there) - grid_of(there))
     return torch.exp(-(miss / slack).square())
 
 
@@ -101,7 +101,7 @@ def _depth(part: Tensor) -> Tensor:
 
 def _stands_apart(motion: Tensor, background: Tensor) -> Tensor:
     """1 where the motion is not the background's affine one: soft, [1, 1, h, w]."""
-    rest = (motion - affine_motion(motion, background)).norm(dim=1, keepdim=True)
+    rest = length(motion - affine_motion(motion, background))
     return torch.sigmoid((box(rest, 5) - 1.5) / 0.4)
 
 
@@ -110,7 +110,7 @@ def _region_motion(motion: Tensor, weight: Tensor) -> Tensor:
     affine = affine_motion(motion, weight)
     rest = motion - affine
     # A match that went astray is an outlier of the region's motion, not part of it.
-    agrees = weight / (1 + (rest.norm(dim=1, keepdim=True) / 4.0).square()).square()
+    agrees = weight / (1 + (length(rest) / 4.0).square()).square()
     return affine + extend(rest, agrees, 6.0)
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...smoothing import box, gaussian, smooth_on_grid
-from ...warp import grid_of, pixel_grid, sample_at
+from ...warp import grid_of, length, pixel_grid, sample_at
 
 _STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1), (-1, 1), (1, -1))
 _COARSE = 8  # the exhaustive match sees the picture at one eighth
@@ -134,8 +134,8 @@ def _centres(described: Tensor) -> Tensor:
     return (grid * _COARSE + (_COARSE - 1) / 2)[0].flatten(1)
 
 
-def enlarge(field: Tensor, height: int, width: int) -> Tensor:
-    """A field found at reduced size, for pictures of `height` x `width`: its displacement scaled and interpolated."""
+def rescale(field: Tensor, height: int, width: int) -> Tensor:
+    """A field found at one size, for pictures of `height` x `width`: its displacement scaled and interpolated."""
     small_h, small_w = field.shape[-2:]
     if (small_h, small_w) == (height, width):
         return field
@@ -151,6 +151,6 @@ def confidence(match: Match, back: Tensor) -> Tensor:
     returns within about two pixels.
     """
     grid = grid_of(match.field)
-    miss = (sample_at(back, match.field) - grid).norm(dim=1, keepdim=True)
+    miss = length(sample_at(back, match.field) - grid)
     returns = torch.exp(-(miss / 3.0).square())
     return gaussian(returns * torch.exp(-match.cost / 0.02), 1.0)

@@ -16,20 +16,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...smoothing import box, gaussian
-from ...warp import sample_at
+from ...smoothing import box, smooth_on_grid
+from ...warp import resize, sample_at
+from .match import rescale
 
 Votes = Literal[1, 5, 13]
 _RING = ((0, 0), (-2, -2), (2, 2), (-2, 2), (2, -2))
 _DISC = ((0, 0), (-1, -1), (1, 1), (-1, 1), (1, -1), (-2, 0), (2, 0), (0, 2), (0, -2), (-3, -3), (3, 3), (-3, 3), (3, -3))
 _TAPS: dict[Votes, tuple[tuple[int, int], ...]] = {1: ((0, 0),), 5: _RING, 13: _DISC}
 _LUMA = (0.299, 0.587, 0.114)
+_SLOPES_SIDE = 512  # short side at which slopes are kept: they are smooth over a window anyway
 
 
 def features(picture: Tensor, unit: float) -> Tensor:
     """What the local regression may use, [1, 5, H, W]: colour, and luma blurred by 2 and 5 `unit`s (pixels at 256)."""
     luma = (picture * picture.new_tensor(_LUMA)[None, :, None, None]).sum(dim=1, keepdim=True)
-    return torch.cat([picture, gaussian(luma, 2 * unit), gaussian(luma, 5 * unit)], dim=1)
+    return torch.cat([picture, smooth_on_grid(luma, 2 * unit), smooth_on_grid(luma, 5 * unit)], dim=1)
 
 
 def regress(source: Tensor, target: Tensor, window: int, ridge: float) -> Tensor:
@@ -51,7 +53,7 @@ def regress(source: Tensor, target: Tensor, window: int, ridge: float) -> Tensor
 
 @dataclass(frozen=True)
 class ColourMap:
-    """A smooth map of colours: an affine map at every node of a grid over the RGB cube, [1, 12, n, n, n]."""
+    """A smooth map of colours: what each node of a grid over the RGB cube becomes, [1, 3, n, n, n], trilinear between."""
 
     nodes: Tensor
 
@@ -59,8 +61,9 @@ class ColourMap:
     def fit(cls, source: Tensor, edited: Tensor, weights: Tensor | None = None, *, nodes: int = 33) -> "ColourMap":
         """The map from the colours of `source` to those of `edited`, [1, 3, H, W] each; `weights` [1, 1, H, W].
 
-        Moments of the samples near each node, weighted by Gaussians in colour: tight ones where there are samples, wide
-        ones that reach across colours the picture does not have (the bilateral grid's idea, Chen et al., SIGGRAPH 2007).
+        Each node is met by the affine regression of the samples near it, weighted by Gaussians in colour: tight ones where
+        there are samples, wide ones that reach across colours the picture does not have (moments on a grid: the bilateral
+        grid's idea, Chen et al., SIGGRAPH 2007).
         """
         s, e = source[0].flatten(1).T, edited[0].flatten(1).T
         cell = (s * (nodes - 1)).round().long().clamp(0, nodes - 1)
@@ -80,17 +83,16 @@ class ColourMap:
         crossed = flat[:, 16:25].unflatten(1, (3, 3)) - mean[:, :, None] * target_mean[:, None]
         slopes = torch.linalg.solve(covariance + 1e-3 * torch.eye(3, device=s.device), crossed)
         offset = target_mean - (mean[:, None] @ slopes)[:, 0]
-        affine = torch.cat([offset, slopes.flatten(1)], dim=1)
-        return cls(affine.T.reshape(1, 12, nodes, nodes, nodes))
+        steps = torch.linspace(0, 1, nodes, device=s.device)
+        colours = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).reshape(-1, 3)
+        mapped = offset + (colours[:, None] @ slopes)[:, 0]
+        return cls(mapped.T.reshape(1, 3, nodes, nodes, nodes))
 
     def __call__(self, picture: Tensor) -> Tensor:
         """`picture` [1, 3, H, W] with its colours mapped. May leave [0, 1]."""
         # grid_sample wants the fastest axis first: the cube is [R, G, B], so ask for (B, G, R).
         where = (picture * 2 - 1)[0].permute(1, 2, 0).flip(-1)[None, None]
-        affine = F.grid_sample(self.nodes, where, align_corners=True, padding_mode="border")[:, :, 0]
-        linear = (affine[:, 3:].unflatten(1, (3, 3)) * picture[:, :, None]).sum(dim=1)
-        mapped: Tensor = affine[:, :3] + linear
-        return mapped
+        return F.grid_sample(self.nodes, where, align_corners=True, padding_mode="border")[:, :, 0]
 
 
 def _blur_cube(cube: Tensor, sigma: float) -> Tensor:
@@ -113,7 +115,7 @@ class Transfer:
 
     colours: ColourMap
     voted: Tensor  # [1, 6, H, W]: R and S_0
-    sampled: Tensor  # [1, 2 + 15, H, W]: blurred lumas of S_0, slopes A
+    sampled: Tensor  # [1, 2 + 15, h, w], at a short side of 512 at most: blurred lumas of S_0, slopes A
     unit: float  # one pixel at short side 256, in this picture's pixels
 
     @classmethod
@@ -122,17 +124,25 @@ class Transfer:
         unit = max(1.0, min(source.shape[-2:]) / 256)
         colours = ColourMap.fit(source, edited, weights)
         rest = edited - colours(source)
-        seen = features(source, unit)
-        slopes = regress(seen, rest, 11, ridge).flatten(1, 2)
+        small = min(1.0, _SLOPES_SIDE / min(source.shape[-2:]))
+        size = round(source.shape[-2] * small), round(source.shape[-1] * small)
+        seen = features(resize(source, *size), unit * small)
+        slopes = regress(seen, resize(rest, *size), 11, ridge).flatten(1, 2)
         return cls(colours, torch.cat([rest, source], dim=1), torch.cat([seen[:, 3:], box(slopes, 9)], dim=1), unit)
 
     def __call__(self, frame: Tensor, field: Tensor, votes: Votes = 5) -> Tensor:
         """`frame` [1, 3, H, W] edited likewise; `field` [1, 2, H, W] says where in the key frame each pixel is. [1, 3, H, W]."""
-        rest, source = self._vote(frame, field, _TAPS[votes]).split(3, dim=1)
-        sampled = sample_at(self.sampled, field)
-        seen = torch.cat([source, sampled[:, :2]], dim=1)
+        voted = self._vote(frame, field, _TAPS[votes])
+        sampled = self._sample(field)
+        seen = torch.cat([voted[:, 3:], sampled[:, :2]], dim=1)
         change = (sampled[:, 2:].unflatten(1, (3, -1)) * (features(frame, self.unit) - seen)[:, None]).sum(dim=2)
-        return (self.colours(frame) + rest + change).clamp(0.0, 1.0)
+        return (self.colours(frame) + voted[:, :3] + change).clamp(0.0, 1.0)
+
+    def _sample(self, field: Tensor) -> Tensor:
+        """Blurred lumas and slopes where `field` points: [1, 17, H, W]."""
+        height, width = field.shape[-2:]
+        small = self.sampled.shape[-2:]
+        return resize(sample_at(self.sampled, rescale(field, *small)), height, width)
 
     def _vote(self, frame: Tensor, field: Tensor, taps: tuple[tuple[int, int], ...]) -> Tensor:
         """R and S_0 as the neighbours' matches see them here, weighted by likeness of colour: [1, 6, H, W]."""

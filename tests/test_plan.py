@@ -1,0 +1,108 @@
+"""Key frames where they are due, and nowhere else."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowpaint.errors import ConfigError
+from flowpaint.plan import by_difference, by_tracking
+from flowpaint.types import Flow
+
+SIZE = (8, 12)
+
+
+def flow(dx=0.0, visible=1.0):
+    """To the frame before: everything moves by dx; the left `visible` of the picture is seen there."""
+    seen = torch.zeros(1, 1, *SIZE)
+    seen[..., : round(visible * SIZE[1])] = 1
+    return Flow(vectors=torch.tensor([dx, 0.0])[None, :, None, None].expand(1, 2, *SIZE), visibility=seen)
+
+
+def indices(keys):
+    return [key.index for key in keys]
+
+
+# ---------------------------------------------------------------------------------------------------------------- tracking
+
+
+def test_a_still_needs_one_key_frame():
+    keys = by_tracking(flow() for _ in range(50))
+    assert indices(keys) == [0] and keys[0].reason == "first frame"
+    assert indices(by_tracking([])) == [0], "a single frame"
+
+
+def test_what_is_lost_altogether_makes_a_key_frame_at_once():
+    keys = by_tracking([flow(), flow(), flow(visible=0.0), flow(), flow()])
+    assert indices(keys) == [0, 3] and "100%" in keys[1].reason and "frame 0" in keys[1].reason
+
+
+def test_losses_add_up_until_too_much_is_gone():
+    # Each step uncovers another sixth at the left: what is seen moves right and out.
+    step = Flow(vectors=flow(-2.0).vectors, visibility=1 - flow(visible=1 / 6).visibility)
+    # After k steps k / 6 are lost: more than 0.4 of it at the third; then it starts anew.
+    assert indices(by_tracking([step] * 10, lost=0.4)) == [0, 3, 6, 9]
+    assert indices(by_tracking([step] * 10, lost=0.7)) == [0, 5, 10]
+
+
+def test_what_was_lost_stays_lost():
+    """The same half hidden twice is one half; the other half hidden next makes the whole."""
+    left, right = flow(visible=0.5), Flow(vectors=flow().vectors, visibility=1 - flow(visible=0.5).visibility)
+    assert indices(by_tracking([left, left, left], lost=0.6)) == [0]
+    assert indices(by_tracking([left, flow(), right], lost=0.6)) == [0, 3]
+
+
+def test_exactly_the_share_is_not_too_much():
+    assert indices(by_tracking([flow(visible=0.5)], lost=0.5)) == [0]
+    assert indices(by_tracking([flow(visible=0.5)], lost=0.49)) == [0, 1]
+
+
+def test_no_key_frame_serves_longer_than_allowed():
+    keys = by_tracking([flow() for _ in range(20)], longest=6)
+    assert indices(keys) == [0, 6, 12, 18] and "6 frames" in keys[1].reason
+
+
+# -------------------------------------------------------------------------------------------------------------- difference
+
+
+@given(
+    st.lists(st.floats(0, 1, allow_nan=False), min_size=1, max_size=120),
+    st.integers(1, 8),
+    st.integers(0, 20),
+)
+def test_key_frames_by_difference(differences, shortest, more):
+    longest = 2 * shortest + more
+    keys = by_difference(differences, shortest=shortest, longest=longest)
+    found = indices(keys)
+    last = len(differences) - 1
+    assert found[0] == 0 and found[-1] == last and found == sorted(set(found))
+    gaps = [b - a for a, b in pairwise(found)]
+    assert all(gap <= longest for gap in gaps)
+    assert all(gap >= shortest for gap in gaps) or gaps == [last], "only a clip that is shorter itself has a shorter gap"
+    assert len(found) <= 2 + last // shortest
+
+
+def test_the_largest_differences_win():
+    differences = [0.0] * 61
+    for index, value in ((20, 0.5), (21, 0.9), (40, 0.7)):
+        differences[index] = value
+    assert indices(by_difference(differences, shortest=5, longest=25)) == [0, 21, 40, 60]
+
+
+def test_a_short_clip_has_its_ends():
+    assert indices(by_difference([0.0])) == [0]
+    assert indices(by_difference([0.0, 0.3, 0.9, 0.1])) == [0, 3]
+    assert by_difference([0.0, 1.0, 0.0])[-1].reason == "last frame"
+
+
+def test_the_reason_tells_the_difference():
+    keys = by_difference([0.0] * 10 + [0.125] + [0.0] * 15)
+    assert indices(keys) == [0, 10, 25] and "0.1250" in keys[1].reason
+
+
+@pytest.mark.parametrize("shortest, longest", [(0, 10), (-1, 10), (6, 11), (1, 1), (5, 5)])
+def test_gaps_that_cannot_be_met_are_refused(shortest, longest):
+    with pytest.raises(ConfigError, match="cannot be placed"):
+        by_difference([0.0] * 30, shortest=shortest, longest=longest)
