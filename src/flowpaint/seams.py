@@ -238,7 +238,7 @@ def override(part: Any, path: str, text: str) -> Any:
         return dataclasses.replace(part, **{head: override(getattr(part, head), rest, text)})
     kind = known[head].metadata.get("kind")
     if kind:
-        return dataclasses.replace(part, **{head: build(kind, text)})
+        return dataclasses.replace(part, **{head: None if text == "none" else build(kind, text)})
     value = _revive(text, typing.get_type_hints(type(part))[head], known[head], f"{name}.{head}")
     try:
         return dataclasses.replace(part, **{head: value})
@@ -265,6 +265,8 @@ def _plain(value: Any) -> Any:
 
 def _revive(value: Any, hint: Any, where: dataclasses.Field[Any], label: str) -> Any:
     """`value` from a recipe, a TOML file or the command line as the type that the field declares."""
+    if value is None:
+        return None
     if where.metadata.get("kind"):
         return build(where.metadata["kind"], value) if isinstance(value, str) else from_dict(value)
     try:

@@ -10,7 +10,12 @@ from torch import Tensor
 
 def box(x: Tensor, size: int) -> Tensor:
     """The mean over a `size` x `size` window (odd)."""
-    return F.avg_pool2d(F.pad(x, (size // 2,) * 4, mode="replicate"), size, stride=1)
+    height, width = x.shape[-2:]
+    x = F.pad(x, (size // 2,) * 4, mode="replicate")
+    # Sums of shifted views: on a CPU several times as fast as pooling.
+    rows = sum((x[..., step : step + height, :] for step in range(1, size)), x[..., :height, :])
+    columns = sum((rows[..., step : step + width] for step in range(1, size)), rows[..., :width])
+    return columns / (size * size)
 
 
 def gaussian(x: Tensor, sigma: float) -> Tensor:

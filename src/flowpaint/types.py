@@ -46,9 +46,8 @@ def check_shape(**tensors: tuple[Tensor, str]) -> None:
 
 def from_raw(raw: Raw) -> Tensor:
     """A raw picture [H, W, 3] as float32 [3, H, W] in [0, 1]."""
-    if raw.dtype == np.uint16:  # torch's uint16 has few operations
-        return torch.from_numpy(raw.astype(np.float32)).permute(2, 0, 1).div_(65535.0)
-    return torch.from_numpy(np.ascontiguousarray(raw)).permute(2, 0, 1).float().div_(255.0)
+    top = 65535.0 if raw.dtype == np.uint16 else 255.0
+    return torch.from_numpy(np.array(raw, np.float32)).permute(2, 0, 1).div_(top)  # a copy: raw frames may be read-only
 
 
 def to_raw(picture: Tensor, bits: Bits = 8) -> Raw:

@@ -131,7 +131,7 @@ def test_fine_detail_is_as_strong_as_in_the_clean_clip():
     result = steady(texture(clean).clamp(0, 1))
     own = clean - torch.nn.functional.avg_pool2d(clean, 3, stride=1, padding=1, count_include_pad=False)
     kept = (result * own).sum() / (clean * own).sum()  # 1 where the result is the clean clip and what is independent of it
-    assert 0.97 < kept < 1.03
+    assert 0.995 < kept < 1.03
 
 
 def test_what_an_average_softened_is_found_and_given_back():
@@ -146,7 +146,7 @@ def test_what_brightens_here_and_darkens_there_goes():
     clean = pan(12)
     sway = 0.3 * (torch.rand(12, 1, 1, 1, generator=torch.Generator().manual_seed(6)) - 0.5)
     dirty = (clean * (1 + sway * torch.linspace(-1, 1, clean.shape[-1]))).clamp(0, 1)
-    assert psnr(steady(dirty, texture=0), clean) > psnr(dirty, clean) + 3
+    assert psnr(steady(dirty, texture=0), clean) > psnr(dirty, clean) + 2.5
 
 
 def test_one_dark_frame_gets_its_light_back():

@@ -10,7 +10,7 @@ from ..video.encoding import resolve
 from .render import side_by_side
 from .result import CHUNK, Files, Result, Saving, run_folder
 
-# Measured on two cores, docs/benchmarks.md, section "Whole command"; seconds for a million pixels.
+# Rough guesses for two cores until docs/benchmarks.md has measured ones; seconds for a million pixels.
 _FRAME_SECONDS = {"analogy": 0.9, "warp": 0.25, "freeze": 0.05, "frame-by-frame": 3.0, "deflicker": 1.2}
 _KEYFRAME_SECONDS = 3.0  # a look or a style on one picture
 _READ_SECONDS = 0.06  # finding shots, encoding and measuring

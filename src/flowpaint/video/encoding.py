@@ -153,8 +153,8 @@ def _check_encoder(encoder: str, pixel_format: str, size: tuple[int, int]) -> No
 def _options(encoding: Encoding, pixel_format: str) -> dict[str, str]:
     quality = str(encoding.crf)
     match encoding.codec:
-        case "h264":
-            return {"crf": quality, "preset": encoding.preset}
+        case "h264":  # x264's macroblock tree gives other bytes from run to run at some sizes, and a resumed run must not
+            return {"crf": quality, "preset": encoding.preset, "x264-params": "mbtree=0"}
         case "hevc":  # segments are joined, so none may lean on frames of the one before
             return {"crf": quality, "preset": encoding.preset, "x265-params": "log-level=error:open-gop=0"}
         case "vp9":

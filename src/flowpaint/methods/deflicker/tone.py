@@ -16,10 +16,10 @@ from .motion import Motion
 _BINS = 16  # of value
 _CELLS = 4  # along the short side
 _SHORT_SIDE = 96  # of the pictures that are compared: tones need no pixels
-_BORROW = 0.01  # share of a picture's pixels at which a cell believes itself as much as the whole picture
+_BORROW = 0.008  # share of a picture's pixels at which a cell believes itself as much as the whole picture
 _OUTLIER = 5  # times the swing: no flicker, another light
 _SURE = 2.5  # times the swing: a slope or bend of that size is half believed
-_FLOOR = 0.6 / 255  # deviation that flow and grain leave in the cells of a clean clip
+_FLOOR = 0.8 / 255  # deviation that flow and grain leave in the cells of a clean clip
 
 
 def steady_tone(picture: Tensor, motion: Motion, index: int, radius: int) -> Tensor:

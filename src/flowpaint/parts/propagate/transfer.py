@@ -92,7 +92,8 @@ class ColourMap:
         """`picture` [1, 3, H, W] with its colours mapped. May leave [0, 1]."""
         # grid_sample wants the fastest axis first: the cube is [R, G, B], so ask for (B, G, R).
         where = (picture * 2 - 1)[0].permute(1, 2, 0).flip(-1)[None, None]
-        return F.grid_sample(self.nodes, where, align_corners=True, padding_mode="border")[:, :, 0]
+        mapped: Tensor = F.grid_sample(self.nodes, where, align_corners=True, padding_mode="border")[:, :, 0]
+        return mapped
 
 
 def _blur_cube(cube: Tensor, sigma: float) -> Tensor:
@@ -136,7 +137,8 @@ class Transfer:
         sampled = self._sample(field)
         seen = torch.cat([voted[:, 3:], sampled[:, :2]], dim=1)
         change = (sampled[:, 2:].unflatten(1, (3, -1)) * (features(frame, self.unit) - seen)[:, None]).sum(dim=2)
-        return (self.colours(frame) + voted[:, :3] + change).clamp(0.0, 1.0)
+        result: Tensor = self.colours(frame) + voted[:, :3] + change
+        return result.clamp(0.0, 1.0)
 
     def _sample(self, field: Tensor) -> Tensor:
         """Blurred lumas and slopes where `field` points: [1, 17, H, W]."""
