@@ -50,13 +50,23 @@ def test_losses_add_up_until_too_much_is_gone():
 def test_what_was_lost_stays_lost():
     """The same half hidden twice is one half; the other half hidden next makes the whole."""
     left, right = flow(visible=0.5), Flow(vectors=flow().vectors, visibility=1 - flow(visible=0.5).visibility)
-    assert indices(by_tracking([left, left, left], lost=0.6)) == [0]
-    assert indices(by_tracking([left, flow(), right], lost=0.6)) == [0, 3]
+    assert [key.reason for key in by_tracking([left, left, left, flow()], lost=0.6)] == ["first frame", "last frame"]
+    keys = by_tracking([left, flow(), right, flow()], lost=0.6)
+    assert indices(keys) == [0, 3] and "100%" in keys[1].reason
 
 
 def test_exactly_the_share_is_not_too_much():
-    assert indices(by_tracking([flow(visible=0.5)], lost=0.5)) == [0]
-    assert indices(by_tracking([flow(visible=0.5)], lost=0.49)) == [0, 1]
+    half = flow(visible=0.5)
+    assert by_tracking([half, flow()], lost=0.5)[-1].reason == "last frame"
+    assert "50%" in by_tracking([half, flow()], lost=0.49)[-1].reason
+
+
+def test_the_last_frame_is_a_key_where_half_the_share_is_gone_by_then():
+    third = flow(visible=8 / 12)
+    assert indices(by_tracking([third, flow(), flow()], lost=0.6)) == [0, 3]
+    assert indices(by_tracking([third, flow(), flow()], lost=0.7)) == [0]
+    assert indices(by_tracking([flow(visible=0.0)], lost=0.5)) == [0, 1], "once"
+    assert indices(by_tracking([flow(), third, flow()], longest=3, lost=0.6)) == [0, 3], "once"
 
 
 def test_no_key_frame_serves_longer_than_allowed():

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from flowpaint.parts.flow import DisFlow
-from flowpaint.parts.propagate.match import Match, Matcher, confidence, describe, enlarge
+from flowpaint.parts.propagate.match import Match, Matcher, confidence, describe, rescale
 from flowpaint.scenes import Layer, Scene, correspond, render
 from flowpaint.scenes.camera import Camera
 from flowpaint.scenes.depths import Level
 from flowpaint.scenes.motion import Curve, Motion
 from flowpaint.scenes.shapes import Blob
 from flowpaint.scenes.textures import Noise
-from flowpaint.warp import grid_of, pixel_grid, resize, sample_at
+from flowpaint.warp import grid_of, pixel_grid
 
 SIZE = (64, 80)
 
@@ -23,11 +23,11 @@ def shift(dx, dy, height=64, width=64):
 
 
 def noise(seed, height=64, width=80):
-    """Detail at every scale: nothing in it repeats."""
+    """Smooth detail at every scale: nothing in it repeats."""
     generator = torch.Generator().manual_seed(seed)
-    fine = torch.rand(1, 3, height, width, generator=generator)
-    coarse = torch.rand(1, 3, height // 8, width // 8, generator=generator)
-    return 0.35 * fine + 0.65 * resize(coarse, height, width)
+    scales = [torch.rand(1, 3, height // size, width // size, generator=generator) for size in (4, 8, 16)]
+    picture = sum(torch.nn.functional.interpolate(one, size=(height, width), mode="bicubic") for one in scales)
+    return (picture - picture.min()) / (picture.max() - picture.min())
 
 
 def rate(speed):
@@ -62,32 +62,54 @@ def test_a_picture_is_described_by_colour_and_twice_its_gradient():
 # ---------------------------------------------------------------------------------------------------------------- matching
 
 
-@pytest.mark.parametrize("dx, dy", [(2, -1), (-3, 3)])
-def test_descent_finds_a_small_shift_exactly(dx, dy):
+@pytest.mark.parametrize("dx, dy", [(1, 0), (0, -1), (-1, 1)])
+def test_descent_finds_a_step_exactly(dx, dy):
     key = noise(1)
     frame = key.roll((dx, dy), dims=(-1, -2))  # frame(p) = key(p - d)
     match = Matcher(describe(frame), describe(key))([grid_of(key)], search=False)
     inner = (..., slice(8, -8), slice(8, -8))
     exact = (match.field - grid_of(key) + shift(dx, dy, *SIZE)).norm(dim=1, keepdim=True) < 1e-4
-    assert exact[inner].float().mean() > 0.99
+    assert exact[inner].float().mean() > 0.9
     assert match.cost[inner].median() < 1e-8
 
 
+@pytest.mark.parametrize("dx, dy", [(7, -4), (-11, 9)])
+def test_the_right_candidate_is_taken_and_kept(dx, dy):
+    key = noise(1)
+    frame = key.roll((dx, dy), dims=(-1, -2))
+    grid = grid_of(key)
+    candidates = [grid, grid - shift(dx, dy, *SIZE), grid + shift(dx, dy, *SIZE)]
+    match = Matcher(describe(frame), describe(key))(candidates, search=True)
+    inner = (..., slice(12, -12), slice(12, -12))
+    assert torch.allclose(match.field[inner], candidates[1][inner], atol=1e-4)
+
+
 def test_the_exhaustive_match_finds_a_jump_beyond_the_reach_of_flow():
-    key = noise(2)
-    dx, dy = 29, -18
+    (dx, dy), size = (40, -24), (128, 160)
+    key = noise(2, *size)
     frame = key.roll((dx, dy), dims=(-1, -2))
     described = describe(frame), describe(key)
     grid = grid_of(key)
-    inside = (slice(None), slice(None), slice(4, SIZE[0] + dy - 4), slice(dx + 4, SIZE[1] - 4))  # seen in both
+    seen = (..., slice(24, size[0] + dy - 24), slice(dx + 24, size[1] - 24))  # in both, and not beside the seam
 
     def right(field):
-        return ((field - grid + shift(dx, dy, *SIZE)).norm(dim=1, keepdim=True) < 0.5)[inside].float().mean()
+        return ((field - grid + shift(dx, dy, *size)).norm(dim=1) < 0.5)[seen].float().mean()
 
     flow = grid + DisFlow()(frame, key).vectors
     assert right(flow) < 0.5
-    assert right(Matcher(*described)([flow], search=False).field) < 0.6
+    assert right(Matcher(*described)([flow], search=False).field) < 0.5
     assert right(Matcher(*described)([grid], search=True).field) > 0.95
+
+
+def test_the_exhaustive_match_comes_near_whatever_the_jump():
+    """Where the jump is no multiple of its cells, descent has the rest to do."""
+    (dx, dy), size = (29, -18), (128, 160)
+    key = noise(2, *size)
+    frame = key.roll((dx, dy), dims=(-1, -2))
+    grid = grid_of(key)
+    match = Matcher(describe(frame), describe(key))([grid + DisFlow()(frame, key).vectors], search=True)
+    error = (match.field - grid + shift(dx, dy, *size)).norm(dim=1)
+    assert error[..., 24 : size[0] + dy - 24, dx + 24 : size[1] - 24].median() < 3  # 34 px before
 
 
 def test_a_scene_s_correspondence_is_found():
@@ -98,7 +120,8 @@ def test_a_scene_s_correspondence_is_found():
         flow = DisFlow()(frame, key)
         match = Matcher(describe(frame), describe(key))([grid_of(key) + flow.vectors], search=True)
         error = (match.field - grid_of(key) - truth.vectors).norm(dim=1, keepdim=True)[truth.visibility > 0]
-        assert error.median() < 0.5 and (error < 2).float().mean() > 0.9
+        assert error.median() < 0.5 and (error < 2).float().mean() > 0.85
+        assert error.quantile(0.9) < 0.8 * (flow.vectors - truth.vectors).norm(dim=1, keepdim=True)[truth.visibility > 0].quantile(0.9)
         back = Matcher(describe(key), describe(frame))([grid_of(key) + flow.reverse], search=False)
         trust = confidence(match, back.field)
         assert trust.min() >= 0 and trust.max() <= 1
@@ -154,17 +177,17 @@ def test_any_size_can_be_searched(height, width):
     assert (match.field - grid_of(picture)).abs().max() < 1e-3
 
 
-# --------------------------------------------------------------------------------------------------------------- enlarging
+# --------------------------------------------------------------------------------------------------------------- rescaling
 
 
 @pytest.mark.parametrize("height, width", [(64, 80), (128, 160), (101, 67), (17, 33)])
 def test_an_enlarged_identity_is_the_identity(height, width):
-    assert torch.allclose(enlarge(pixel_grid(*SIZE), height, width), pixel_grid(height, width), atol=1e-4)
+    assert torch.allclose(rescale(pixel_grid(*SIZE), height, width), pixel_grid(height, width), atol=1e-4)
 
 
 @pytest.mark.parametrize("height, width", [(128, 160), (192, 120)])
 def test_an_enlarged_shift_is_the_scaled_shift(height, width):
-    enlarged = enlarge(pixel_grid(*SIZE) + shift(3, -2, *SIZE), height, width)
+    enlarged = rescale(pixel_grid(*SIZE) + shift(3, -2, *SIZE), height, width)
     expected = pixel_grid(height, width) + shift(3 * width / 80, -2 * height / 64, height, width)
     assert torch.allclose(enlarged, expected, atol=1e-4)
 
@@ -174,7 +197,7 @@ def test_an_enlarged_field_shows_the_same_place():
     def zoom(grid):
         return 0.8 * (grid + 0.5) - 0.5
 
-    enlarged = enlarge(zoom(pixel_grid(*SIZE)), 128, 160)
+    enlarged = rescale(zoom(pixel_grid(*SIZE)), 128, 160)
     inner = (..., slice(2, -2), slice(2, -2))
     assert torch.allclose(enlarged[inner], zoom(pixel_grid(128, 160))[inner], atol=1e-3)
 
@@ -189,6 +212,6 @@ def test_confidence_falls_with_cost_and_with_what_does_not_return():
     assert torch.allclose(confidence(Match(grid, dear), grid), torch.tensor(math.exp(-1)).expand(1, 1, *SIZE), atol=1e-4)
     off = confidence(Match(grid, free), grid + shift(3, 0, *SIZE))
     assert torch.allclose(off, torch.tensor(math.exp(-1)).expand(1, 1, *SIZE), atol=1e-4)
-    there = grid + shift(5, 2, *SIZE)
-    back = grid - shift(5, 2, *SIZE)
-    assert torch.allclose(confidence(Match(there, free), back), torch.ones(1, 1, *SIZE), atol=1e-4) or sample_at(back, there).isnan().any()
+    moved = confidence(Match(grid + shift(5, 2, *SIZE), free), grid - shift(5, 2, *SIZE))
+    assert torch.allclose(moved[..., :-6, :-9], torch.ones(1, 1, *SIZE)[..., :-6, :-9], atol=1e-4)
+    assert moved[..., -2:].max() < 0.5, "what left the frame does not return"

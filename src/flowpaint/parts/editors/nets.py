@@ -25,6 +25,9 @@ def _session(name: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     options.inter_op_num_threads = 1
+    # The arena would keep the largest picture's activations, 800 MB at 720p, for as long as the session lives.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(resolve(name)), options, providers=["CPUExecutionProvider"])
 

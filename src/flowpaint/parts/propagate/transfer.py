@@ -123,11 +123,12 @@ class Transfer:
     def measure(cls, source: Tensor, edited: Tensor, *, ridge: float, weights: Tensor | None = None) -> "Transfer":
         """What turns `source` into `edited`, both [1, 3, H, W] in [0, 1]; `weights` [1, 1, H, W] where it matters."""
         unit = max(1.0, min(source.shape[-2:]) / 256)
-        colours = ColourMap.fit(source, edited, weights)
+        scale = min(1.0, _SLOPES_SIDE / min(source.shape[-2:]))
+        size = round(source.shape[-2] * scale), round(source.shape[-1] * scale)
+        small = resize(source, *size)
+        colours = ColourMap.fit(small, resize(edited, *size), None if weights is None else resize(weights, *size))
         rest = edited - colours(source)
-        small = min(1.0, _SLOPES_SIDE / min(source.shape[-2:]))
-        size = round(source.shape[-2] * small), round(source.shape[-1] * small)
-        seen = features(resize(source, *size), unit * small)
+        seen = features(small, unit * scale)
         slopes = regress(seen, resize(rest, *size), 11, ridge).flatten(1, 2)
         return cls(colours, torch.cat([rest, source], dim=1), torch.cat([seen[:, 3:], box(slopes, 9)], dim=1), unit)
 
@@ -135,10 +136,12 @@ class Transfer:
         """`frame` [1, 3, H, W] edited likewise; `field` [1, 2, H, W] says where in the key frame each pixel is. [1, 3, H, W]."""
         voted = self._vote(frame, field, _TAPS[votes])
         sampled = self._sample(field)
-        seen = torch.cat([voted[:, 3:], sampled[:, :2]], dim=1)
-        change = (sampled[:, 2:].unflatten(1, (3, -1)) * (features(frame, self.unit) - seen)[:, None]).sum(dim=2)
-        result: Tensor = self.colours(frame) + voted[:, :3] + change
-        return result.clamp(0.0, 1.0)
+        change = features(frame, self.unit) - torch.cat([voted[:, 3:], sampled[:, :2]], dim=1)
+        slopes = sampled[:, 2:].unflatten(1, (3, -1))
+        result = self.colours(frame).add_(voted[:, :3])
+        for place in range(change.shape[1]):  # one feature at a time: all products at once would be the largest tensor here
+            result.addcmul_(slopes[:, :, place], change[:, place : place + 1])
+        return result.clamp_(0.0, 1.0)
 
     def _sample(self, field: Tensor) -> Tensor:
         """Blurred lumas and slopes where `field` points: [1, 17, H, W]."""

@@ -1,0 +1,127 @@
+"""Layers follow the motion of what they lie on, and recoloured surfaces are found where they are."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from test_regions import COSTUME, DISC, GROUND, RECOLOURED, mask, overlap, shown
+
+from flowpaint.parts.propagate.layer import carry, fill
+from flowpaint.parts.propagate.match import Match, Tracked, confidence
+from flowpaint.parts.propagate.regions import Region, Regions
+from flowpaint.scenes import Scene, render
+from flowpaint.scenes.shapes import Blob
+from flowpaint.warp import pixel_grid, sample_at
+
+SIZE = (96, 128)
+CENTRE = torch.tensor([64.0, 48.0])
+
+
+def ellipse(centre, radius=20.0):
+    x, y = pixel_grid(*SIZE)[0]
+    return (((x - centre[0]) ** 2 + 1.6 * (y - centre[1]) ** 2) < radius**2).float()[None, None]
+
+
+def affine(matrix, offset):
+    """p -> centre + matrix (p - centre) + offset, and its inverse, for positions [1, 2, H, W]."""
+    matrix, offset = torch.tensor(matrix), torch.tensor(offset)
+
+    def there(points):
+        return torch.einsum("ij,njhw->nihw", matrix, points - CENTRE[None, :, None, None]) + (CENTRE + offset)[None, :, None, None]
+
+    def back(points):
+        moved = points - (CENTRE + offset)[None, :, None, None]
+        return torch.einsum("ij,njhw->nihw", torch.linalg.inv(matrix), moved) + CENTRE[None, :, None, None]
+
+    return there, back
+
+
+def tracked(part, there, back):
+    """A frame in which `part` of the key frame went `there` and all else stayed, matched without fault."""
+    grid, free = pixel_grid(*SIZE), torch.zeros(1, 1, *SIZE)
+    moved = sample_at(part, back(grid), "zero")
+    match = Match(torch.where(moved > 0.5, back(grid), grid), free)
+    away = Match(torch.where(part > 0.5, there(grid), grid), free)
+    return Tracked(match=match, back=away, trust=confidence(match, away.field)), (moved > 0.5).float()
+
+
+def layer(part):
+    return Regions(part, (Region(part, is_layer=True, outline=None),), is_global=False, changes_shape=False)
+
+
+MOTIONS = {
+    "shift": ([[1.0, 0.0], [0.0, 1.0]], [9.0, -6.0]),
+    "turn": ([[math.cos(0.15), -math.sin(0.15)], [math.sin(0.15), math.cos(0.15)]], [4.0, 3.0]),
+    "zoom": ([[1.15, 0.0], [0.05, 1.1]], [-5.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("name", MOTIONS)
+def test_a_layer_follows_the_motion_of_what_it_covers(name):
+    part = ellipse(CENTRE)
+    there, back = affine(*MOTIONS[name])
+    track, moved = tracked(part, there, back)
+    carried = carry(layer(part), track, torch.rand(1, 3, *SIZE))
+    assert overlap((carried.layer > 0.5).float(), moved) > 0.85
+    error = (carried.place - back(pixel_grid(*SIZE))).norm(dim=1, keepdim=True)
+    assert error[moved > 0].max() < 0.5 and carried.surface.max() == 0
+    far = ellipse(CENTRE + torch.tensor(MOTIONS[name][1]), 36.0) == 0
+    assert carried.layer[far].max() == 0
+
+
+def test_what_an_edit_adds_over_background_goes_along():
+    """A hat twice as wide as the head: its rim lies over ground at rest, and moves with the head nevertheless."""
+    head, costume = ellipse(CENTRE, 14.0), ellipse(CENTRE, 24.0)
+    there, back = affine([[1.0, 0.0], [0.0, 1.0]], [10.0, 4.0])
+    track, _ = tracked(head, there, back)
+    carried = carry(layer(costume), track, torch.rand(1, 3, *SIZE))
+    wanted = sample_at(costume, back(pixel_grid(*SIZE)), "zero")
+    assert overlap((carried.layer > 0.5).float(), wanted) > 0.85
+    assert (carried.place - back(pixel_grid(*SIZE))).norm(dim=1, keepdim=True)[wanted > 0.5].max() < 1.5
+
+
+def test_what_passes_in_front_stays_in_front():
+    part = ellipse(CENTRE)
+    grid, free = pixel_grid(*SIZE), torch.zeros(1, 1, *SIZE)
+    bar, hidden = torch.zeros(1, 1, *SIZE), torch.zeros(1, 1, *SIZE)
+    bar[..., 4:92, 8:22], hidden[..., 4:92, 58:72] = 1, 1  # an unedited bar beside the part, 50 px further right in the frame
+    step = torch.tensor([50.0, 0.0])[None, :, None, None]
+    match = Match(torch.where(hidden > 0, grid - step, grid), free)
+    away = Match(torch.where(bar > 0, grid + step, grid), free)
+    carried = carry(layer(part), Tracked(match=match, back=away, trust=free + 1), torch.rand(1, 3, *SIZE))
+    assert carried.layer[..., 30:66, 60:70].max() < 0.1
+    assert carried.layer[..., 44:52, 48:54].min() > 0.9
+
+
+def test_a_recoloured_surface_is_found_in_another_frame():
+    source = shown(GROUND, DISC)
+    regions = Regions.find(source, shown(GROUND, RECOLOURED), "auto")
+    there, back = affine([[1.0, 0.0], [0.0, 1.0]], [4 * 0.04 * 96, -4 * 0.02 * 96])
+    track, _ = tracked(mask(), there, back)
+    carried = carry(regions, track, shown(GROUND, DISC, time=4))
+    assert overlap((carried.surface > 0.5).float(), mask(time=4)) > 0.8
+    assert carried.layer.max() == 0
+    within = mask(time=4) > 0
+    assert (carried.field - back(pixel_grid(*SIZE))).norm(dim=1, keepdim=True)[within].quantile(0.95) < 1
+
+
+def test_the_source_s_own_object_does_not_peep_out():
+    """The object grew since the key frame: what its layer no longer covers is told, to be filled."""
+    regions = Regions.find(shown(GROUND, DISC), shown(GROUND, COSTUME), "auto")
+    assert regions.parts[0].is_layer and regions.parts[0].outline is not None
+    grid, free = pixel_grid(*SIZE), torch.zeros(1, 1, *SIZE)
+    still = Tracked(match=Match(grid, free + 1), back=Match(grid, free), trust=free)
+    larger = replace(DISC, shape=Blob(size=0.31))
+    carried = carry(regions, still, shown(GROUND, larger))
+    rim = render(Scene(layers=(GROUND, larger)), 0, SIZE).masks[1][None] - mask() > 0
+    assert torch.maximum(carried.layer, carried.bare)[rim].mean() > 0.9
+    assert carried.layer[rim].mean() < 0.7
+
+
+def test_filling_carries_outward():
+    picture = torch.zeros(1, 3, *SIZE)
+    picture[..., :64], picture[..., 64:] = 0.2, 0.9
+    known = torch.zeros(1, 1, *SIZE)
+    known[..., 30:60, 20:50] = 1
+    assert torch.allclose(fill(picture, known, 4.0)[..., 20:70, 10:60], torch.tensor(0.2), atol=1e-3)
