@@ -160,7 +160,9 @@ def run_case(options: argparse.Namespace, filters: ModuleType, case: tuple[str, 
         scores = [score(answers[t], truth[t], hidden[t], filters) for t in filters.TIMES]
         mean = {key: float(np.nanmean([one[key] for one in scores])) for key in scores[0]}
         against = mean["psnr"] - float(np.mean([known[t] for t in filters.TIMES]))
-        rows.append({"clip": name, "size": size, "filter": kind, "method": method, "seconds": seconds, "against": against, **mean})
+        rows.append(
+            {"clip": name, "size": size, "filter": kind, "method": method, "seconds": seconds, "against": against, **mean}
+        )
     shown = ", ".join(f"{row['method']} {row['psnr']:.2f} ({row['against']:+.2f}) {row['seconds']:.3f}s" for row in rows)
     print(f"{name} {size} {kind}: {shown}", flush=True)
     return rows
@@ -168,11 +170,14 @@ def run_case(options: argparse.Namespace, filters: ModuleType, case: tuple[str, 
 
 def report(rows: list[dict]) -> None:
     """Markdown: one row a (size, method), and how analogy stands on every filter."""
-    print("\n| size | method | PSNR dB | against EbSynth's csv | SSIM | error where occluded | s a frame |\n|---|---|---|---|---|---|---|")
+    print("\n| size | method | PSNR dB | against EbSynth's csv | SSIM | error where occluded | s a frame |")
+    print("|---|---|---|---|---|---|---|")
     for size, method in sorted({(row["size"], row["method"]) for row in rows}):
         mine = [row for row in rows if (row["size"], row["method"]) == (size, method)]
         mean = {key: np.nanmean([row[key] for row in mine]) for key in ("psnr", "against", "ssim", "occluded", "seconds")}
-        print("| {} | {} | {psnr:.2f} | {against:+.2f} | {ssim:.4f} | {occluded:.2f} | {seconds:.3f} |".format(size, method, **mean))
+        print(
+            "| {} | {} | {psnr:.2f} | {against:+.2f} | {ssim:.4f} | {occluded:.2f} | {seconds:.3f} |".format(size, method, **mean)
+        )
     print("\n| size | filter | analogy against EbSynth, mean dB | worst clip dB |\n|---|---|---|---|")
     for size, kind in sorted({(row["size"], row["filter"]) for row in rows}):
         gains = [row["against"] for row in rows if (row["size"], row["filter"], row["method"]) == (size, kind, "analogy")]

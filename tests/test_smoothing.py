@@ -49,7 +49,9 @@ def test_a_wide_mean_on_a_coarse_grid_is_nearly_the_gaussian(sigma):
     ramp = (2 * x - y)[None, None]
     reach = 3 * int(sigma) + 4
     if 2 * reach < 80:  # a mean of a ramp is the ramp, unless it was shifted by half a cell
-        assert torch.allclose(smooth_on_grid(ramp, sigma)[..., reach:-reach, reach:-reach], ramp[..., reach:-reach, reach:-reach], atol=0.02)
+        assert torch.allclose(
+            smooth_on_grid(ramp, sigma)[..., reach:-reach, reach:-reach], ramp[..., reach:-reach, reach:-reach], atol=0.02
+        )
 
 
 def test_smoothing_keeps_a_constant():

@@ -198,7 +198,14 @@ def test_the_whole_file_is_told_from_a_part_of_it():
 @pytest.mark.parametrize("start", [Fraction(0), Fraction(7, 5)])
 def test_the_frame_on_screen_at_a_time(start):
     clip = filmed(start=start)
-    on_screen = {Fraction(0): 0, Fraction(1, 31): 0, Fraction(1, 30): 1, Fraction(1, 9): 2, Fraction(3, 10): 4, Fraction(49, 100): 4}
+    on_screen = {
+        Fraction(0): 0,
+        Fraction(1, 31): 0,
+        Fraction(1, 30): 1,
+        Fraction(1, 9): 2,
+        Fraction(3, 10): 4,
+        Fraction(49, 100): 4,
+    }
     assert {time: clip.index_at(time) for time in on_screen} == on_screen
     for time in (Fraction(-1, 100), END):
         with pytest.raises(InputError, match=r"0\.500 s long"):

@@ -46,12 +46,16 @@ def test_a_translation_is_a_roll(textured, dx, dy):
 def test_half_a_pixel_is_the_mean_of_two():
     image = torch.rand(2, 3, 6, 9)
     assert torch.allclose(warp(image, shift(0.5, 0, 6, 9, num=2))[..., :-1], (image[..., :-1] + image[..., 1:]) / 2, atol=1e-5)
-    assert torch.allclose(warp(image, shift(0, 0.25, 6, 9, num=2))[..., :-1, :], 0.75 * image[..., :-1, :] + 0.25 * image[..., 1:, :], atol=1e-5)
+    assert torch.allclose(
+        warp(image, shift(0, 0.25, 6, 9, num=2))[..., :-1, :], 0.75 * image[..., :-1, :] + 0.25 * image[..., 1:, :], atol=1e-5
+    )
 
 
 def test_sampling_is_scipy_s():
     image = torch.rand(1, 2, 23, 31, generator=torch.Generator().manual_seed(3))
-    points = torch.rand(1, 2, 11, 13, generator=torch.Generator().manual_seed(4)) * torch.tensor([40.0, 30.0])[None, :, None, None] - 4
+    points = (
+        torch.rand(1, 2, 11, 13, generator=torch.Generator().manual_seed(4)) * torch.tensor([40.0, 30.0])[None, :, None, None] - 4
+    )
     x, y = points[0].double().numpy()
     for outside, mode in (("edge", "nearest"), ("zero", "grid-constant")):
         expected = np.stack([ndimage.map_coordinates(one.double().numpy(), (y, x), order=1, mode=mode) for one in image[0]])
@@ -144,7 +148,7 @@ def test_unimatch_takes_the_way_back_s_length_at_the_same_pixel():
     back[:, 0, :, 16:] = -8.68  # lands 0.68 px off for pixels 8 and up
     back[:, 0, :, :4] = 100.0
     seen = visibility(there, back)[0, 0, 0]
-    # |ab| = 8; |ba| at the pixel itself is 0 for 8..15 and 8.68 from 16 on: 0.01 * 8 + 0.5 = 0.58 < 0.68, 0.01 * 16.68 + 0.5 = 0.667 < 0.68.
+    # |ab| = 8; |ba| at the pixel itself is 0 up to 15: 0.01 * 8 + 0.5 < 0.68; from 16 on 8.68: 0.01 * 16.68 + 0.5 < 0.68.
     assert seen[8:24].max() == 0
     back[:, 0, :, 16:] = -8.62
     seen = visibility(there, back)[0, 0, 0]
@@ -159,7 +163,9 @@ def test_resizing_averages_areas_and_keeps_equal_sizes():
     assert resize(image, 12, 20) is image
     assert torch.allclose(resize(image, 4, 5), image.unflatten(-1, (5, 4)).unflatten(-3, (4, 3)).mean(dim=(-1, -3)), atol=1e-6)
     ramp = torch.arange(20.0).expand(1, 1, 12, 20)
-    assert torch.allclose(resize(ramp, 24, 40)[..., 2:-2], ((torch.arange(40) + 0.5) / 2 - 0.5).expand(1, 1, 24, 40)[..., 2:-2], atol=1e-5)
+    assert torch.allclose(
+        resize(ramp, 24, 40)[..., 2:-2], ((torch.arange(40) + 0.5) / 2 - 0.5).expand(1, 1, 24, 40)[..., 2:-2], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("height, width", [(128, 32), (32, 128), (64, 64), (21, 200)])

@@ -82,6 +82,9 @@ def test_only_the_last_checkpoints_are_kept():
 
 def test_two_chains_do_not_meet():
     run = Run(chunk=2)
-    one, two = Chain(Sums(), run, "one"), Chain(lambda index, state: (np.full((2, 2, 3), 7, np.uint8), {"sum": np.asarray(5)}), run, "two")
+    one, two = (
+        Chain(Sums(), run, "one"),
+        Chain(lambda index, state: (np.full((2, 2, 3), 7, np.uint8), {"sum": np.asarray(5)}), run, "two"),
+    )
     two.read(8)
     assert frames(one, [5, 3]) == [truth(6)[5], truth(6)[3]]

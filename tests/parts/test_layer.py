@@ -12,6 +12,7 @@ from flowpaint.parts.propagate.match import Match, Tracked, confidence
 from flowpaint.parts.propagate.regions import Region, Regions
 from flowpaint.scenes import Scene, render
 from flowpaint.scenes.shapes import Blob
+from flowpaint.smoothing import dilate
 from flowpaint.warp import pixel_grid, sample_at
 
 SIZE = (96, 128)
@@ -28,7 +29,9 @@ def affine(matrix, offset):
     matrix, offset = torch.tensor(matrix), torch.tensor(offset)
 
     def there(points):
-        return torch.einsum("ij,njhw->nihw", matrix, points - CENTRE[None, :, None, None]) + (CENTRE + offset)[None, :, None, None]
+        return (
+            torch.einsum("ij,njhw->nihw", matrix, points - CENTRE[None, :, None, None]) + (CENTRE + offset)[None, :, None, None]
+        )
 
     def back(points):
         moved = points - (CENTRE + offset)[None, :, None, None]
@@ -63,7 +66,7 @@ def test_a_layer_follows_the_motion_of_what_it_covers(name):
     there, back = affine(*MOTIONS[name])
     track, moved = tracked(part, there, back)
     carried = carry(layer(part), track, torch.rand(1, 3, *SIZE))
-    assert overlap((carried.layer > 0.5).float(), moved) > 0.85
+    assert overlap((carried.layer > 0.5).float(), dilate(moved, 2)) > 0.9  # two pixels more: what the edit changed softly
     error = (carried.place - back(pixel_grid(*SIZE))).norm(dim=1, keepdim=True)
     assert error[moved > 0].max() < 0.5 and carried.surface.max() == 0
     far = ellipse(CENTRE + torch.tensor(MOTIONS[name][1]), 36.0) == 0
@@ -77,7 +80,7 @@ def test_what_an_edit_adds_over_background_goes_along():
     track, _ = tracked(head, there, back)
     carried = carry(layer(costume), track, torch.rand(1, 3, *SIZE))
     wanted = sample_at(costume, back(pixel_grid(*SIZE)), "zero")
-    assert overlap((carried.layer > 0.5).float(), wanted) > 0.85
+    assert overlap((carried.layer > 0.5).float(), dilate(wanted, 2)) > 0.85
     assert (carried.place - back(pixel_grid(*SIZE))).norm(dim=1, keepdim=True)[wanted > 0.5].max() < 1.5
 
 

@@ -14,7 +14,9 @@ from flowpaint.scenes.shapes import Blob, Polygon
 from flowpaint.scenes.textures import Flat, Noise, Styled
 
 SIZE = (96, 128)
-GROUND = Layer(name="ground", texture=Noise(seed=1, finest=0.05, colour=(0.35, 0.5, 0.6), contrast=0.08), depth=Level(nearness=0.1))
+GROUND = Layer(
+    name="ground", texture=Noise(seed=1, finest=0.05, colour=(0.35, 0.5, 0.6), contrast=0.08), depth=Level(nearness=0.1)
+)
 DISC = Layer(
     name="disc",
     texture=Noise(seed=2, finest=0.05, colour=(0.75, 0.35, 0.3), contrast=0.08),
@@ -109,6 +111,17 @@ def test_another_outline_is_noticed():
     assert not Regions.find(source, shown(plain, replace(COSTUME, shape=Blob(size=0.28))), "auto").changes_shape
 
 
+def test_ground_seen_through_an_added_ring_was_not_uncovered():
+    plain = replace(GROUND, texture=Noise(seed=1, finest=0.2, colour=(0.35, 0.5, 0.6), contrast=0.03))
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
+    away = torch.hypot(x - 40, y - 50)
+    source = shown(plain)
+    edited = torch.where((away > 6) & (away < 13), torch.tensor([0.9, 0.2, 0.1])[:, None, None], source)
+    regions = Regions.find(source, edited, "local")
+    assert len(regions.parts) == 1 and regions.mask[0, 0, 50, 40] == 1, "the hole is closed"
+    assert not regions.changes_shape
+
+
 # ----------------------------------------------------------------------------------------------------------------- outline
 
 
@@ -130,7 +143,7 @@ def test_nothing_expected_nothing_found():
 
 def test_what_colour_does_not_tell_apart_has_no_outline():
     assert Outline.learn(shown(GROUND, DISC), torch.ones(1, 1, *SIZE)) is None
-    assert Outline.learn(shown(GROUND, replace(DISC, texture=GROUND.texture)), mask()) is None
+    assert Outline.learn(torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(1)), mask()) is None
     hat = torch.zeros(1, 1, *SIZE)
     hat[..., 60:80, 100:118] = 1  # over nothing but ground
     assert Outline.learn(shown(GROUND, DISC), hat) is None

@@ -54,7 +54,9 @@ def test_a_gamma_is_met(gamma):
     assert psnr(found(darker), darker**gamma) > 32
 
 
-@pytest.mark.xfail(strict=True, reason="the ridge draws slopes to 0, not to 1: colours the key frame lacks are drawn to those it has")
+@pytest.mark.xfail(
+    strict=True, reason="the ridge draws slopes to 0, not to 1: colours the key frame lacks are drawn to those it has"
+)
 def test_the_identity_is_the_identity_for_every_colour():
     cube = torch.stack(torch.meshgrid(*[torch.linspace(0, 1, 9)] * 3, indexing="ij")).reshape(1, 3, 27, 27)
     source = photo()
@@ -131,7 +133,9 @@ def test_the_key_frame_through_its_own_field_is_the_key_picture(votes):
         assert (again - edited).abs().max() < 0.5 / 255
 
 
-@pytest.mark.xfail(strict=True, reason="the field's edge is repeated as points, not as displacements: votes there come from 2-3 pixels off")
+@pytest.mark.xfail(
+    strict=True, reason="the field's edge is repeated as points, not as displacements: votes there come from 2-3 pixels off"
+)
 @pytest.mark.parametrize("votes", [5, 13])
 def test_votes_at_the_border_are_for_the_right_place(votes):
     source = photo()
@@ -169,7 +173,9 @@ def test_slopes_repair_small_errors_of_the_field():
     transfer = Transfer.measure(source, edited, ridge=5e-4)
     off = grid_of(source) + 1.0
     inner = (..., slice(4, -4), slice(4, -4))
-    sampled = Transfer(transfer.colours, transfer.voted, torch.cat([transfer.sampled[:, :2], 0 * transfer.sampled[:, 2:]], dim=1), transfer.unit)
+    sampled = Transfer(
+        transfer.colours, transfer.voted, torch.cat([transfer.sampled[:, :2], 0 * transfer.sampled[:, 2:]], dim=1), transfer.unit
+    )
     assert psnr(transfer(source, off, 1)[inner], edited[inner]) > psnr(sampled(source, off, 1)[inner], edited[inner]) + 1.5
 
 

@@ -19,6 +19,7 @@ from ...types import Clip, Edit, Raw, check_shape, from_raw, to_raw
 from ...warp import grid_of, resize, sample_at, warp
 from .chain import Chain, State
 from .compose import Key, render
+from .layer import stands_apart
 from .match import Matcher, Tracked, confidence, describe, rescale
 from .regions import Regions
 from .transfer import Transfer, Votes
@@ -126,12 +127,17 @@ class _Work:
             old_towards, old_away = (torch.from_numpy(state[f"{key_index}/{name}"]).to(small) for name in ("towards", "away"))
             towards.insert(0, warp(old_towards, motion[0]))
             away.insert(0, old_away + sample_at(motion[1], old_away))
-        described = describe(small)
+        described, regions = describe(small), key.regions
         search = index % self.part.search_every == 0 or len(towards) == 1
         match = Matcher(described, key.described)(towards, search=search)
-        back = Matcher(key.described, described)
-        returned = back(away, search=search) if not key.regions.is_global else back.pick(away)
-        return Tracked(match=match, back=returned, trust=confidence(match, returned.field))
+        there = Matcher(key.described, described)
+        if regions.is_global:
+            back, apart = there.pick(away), torch.zeros_like(match.cost)
+        else:
+            back = there(away, search=search)
+            known = state.get(f"{key_index}/apart")
+            apart = stands_apart(regions, match, back, None if known is None else torch.from_numpy(known).to(small))
+        return Tracked(match=match, back=back, trust=confidence(match, back.field), apart=apart)
 
     def _fuse(self, index: int, frame: Tensor, small: Tensor, tracks: Mapping[int, Tracked]) -> tuple[Tensor, Tensor]:
         """What the key frames on either side say, each by its confidence and its distance in time."""
@@ -160,4 +166,5 @@ class _Work:
         for key_index, track in tracks.items():
             state[f"{key_index}/towards"] = track.match.field.cpu().numpy()
             state[f"{key_index}/away"] = track.back.field.cpu().numpy()
+            state[f"{key_index}/apart"] = track.apart.cpu().numpy()
         return state

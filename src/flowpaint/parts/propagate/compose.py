@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...warp import resize, sample_at
-from .layer import carry, fill
+from .layer import carry, widen
 from .match import Tracked, rescale
 from .regions import Regions
 from .transfer import Transfer, Votes
@@ -40,7 +40,7 @@ def render(key: Key, track: Tracked, frame: Tensor, small: Tensor, votes: Votes)
     if layer.max() > 0:
         picture = sample_at(key.edited, rescale(carried.place, height, width))
         # Where the source's object peeps out beside its layer, the layer is widened.
-        result = torch.lerp(result, fill(picture, (layer > 0.9).float(), 4.0 * min(height, width) / 256), bare)
+        result = torch.lerp(result, widen(picture, layer), bare)
         result = torch.lerp(result, picture, layer)
     # Outside the edit there is nothing to get wrong.
     return result, torch.maximum(resize(track.trust, height, width), 1 - torch.maximum(surface, layer))

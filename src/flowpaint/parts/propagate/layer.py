@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...smoothing import box, dilate, erode, extend, gaussian
-from ...warp import affine_motion, grid_of, length, sample_at
-from .match import Tracked
+from ...warp import affine_motion, grid_of, inside, length, sample_at
+from .match import Match, Tracked
 from .regions import Region, Regions
 
 
@@ -37,9 +37,7 @@ class Carried:
 def carry(regions: Regions, track: Tracked, frame: Tensor) -> Carried:
     """The parts of an edit in `frame` [1, 3, h, w], whose correspondence with the key frame is `track`."""
     grid = grid_of(frame)
-    motion = track.back.field - grid
-    trust = torch.exp(-track.back.cost / 0.01) * _returns(track.back.field, track.match.field, 3.0)
-    apart = _stands_apart(motion, trust * (1 - dilate(regions.mask, 4)))
+    motion, trust, apart = track.back.field - grid, _trust(track.match, track.back), track.apart
     none = torch.zeros_like(trust)
     layer, place, bare, surface, field = none, grid, none, none, track.match.field
     for part in regions.parts:
@@ -48,26 +46,30 @@ def carry(regions: Regions, track: Tracked, frame: Tensor) -> Carried:
         shows = sample_at(gaussian(dilate(part.mask, 2), 1.0), there)
         expected = sample_at(part.mask, there)
         returns = _returns(track.match.field, track.back.field, 4.0)
-        inside = sample_at(dilate(part.mask, 1), track.match.field)
+        within = sample_at(dilate(part.mask, 1), track.match.field)
         # What surely shows a point outside the part is not of the part, whatever its colour.
-        elsewhere = (1 - inside) * returns * torch.exp(-track.match.cost / 0.01)
+        elsewhere = (1 - within) * returns * torch.exp(-track.match.cost / 0.01)
         seen = part.outline.find(frame, expected) * (1 - elsewhere) if part.outline else none
         if part.is_layer:
+            # Nothing is known of a layer beyond the key frame's border, nor where something passes before it.
+            shows = shows * inside(there - grid) * (1 - _in_front(regions, track) * sample_at(leads, there))
             place, layer = torch.where(shows > layer, there, place), torch.maximum(layer, shows)
             bare = torch.maximum(bare, seen)
         else:
             # Its match lies in the part, and leads back or is where the part's motion puts it; or it has the part's colours.
-            own = torch.maximum(seen, inside * torch.maximum(returns, expected))
+            own = torch.maximum(seen, within * (returns if part.outline else torch.maximum(returns, expected)))
             # A pixel of the part whose match went astray, outside the part, takes the part's own motion.
             lost = (own > 0.5) & (sample_at(part.mask, field) < 0.5)
             field, surface = torch.where(lost, there, field), torch.maximum(surface, own)
-    layer = layer * (1 - _in_front(regions, apart, track))
     return Carried(layer, place, gaussian(dilate(bare, 1), 0.7), gaussian(surface, 0.7), field)
 
 
-def fill(picture: Tensor, known: Tensor, sigma: float) -> Tensor:
-    """`picture` [1, 3, H, W] carried outward from where `known` [1, 1, H, W] is 1."""
-    return extend(picture, erode(known, 1), sigma)
+def widen(picture: Tensor, layer: Tensor) -> Tensor:
+    """A layer's `picture` [1, 3, H, W] carried outward from where `layer` [1, 1, H, W] shows it surely."""
+    unit = max(1.0, min(picture.shape[-2:]) / 256)
+    # A layer's rim holds some of what lay around the edit, which must not be spread.
+    inner = erode((layer > 0.9).float(), round(5 * unit))
+    return extend(picture, inner, 3 * unit)
 
 
 def _leading(part: Region, apart: Tensor, trust: Tensor) -> Tensor:
@@ -85,9 +87,9 @@ def _returns(there: Tensor, back: Tensor, slack: float) -> Tensor:
     return torch.exp(-(miss / slack).square())
 
 
-def _in_front(regions: Regions, apart: Tensor, track: Tracked) -> Tensor:
+def _in_front(regions: Regions, track: Tracked) -> Tensor:
     """Pixels that show something of the source which was not edited and passes before the layer: [1, 1, h, w]."""
-    unedited = apart * (1 - dilate(regions.mask, 3))
+    unedited = track.apart * (1 - dilate(regions.mask, 3))
     sure = torch.exp(-track.match.cost / 0.005)
     seen = (sample_at(unedited, track.match.field) * sure > 0.5).float()
     return gaussian(dilate(erode(seen, 1), 2), 1.0)
@@ -99,10 +101,24 @@ def _depth(part: Tensor) -> Tensor:
     return torch.from_numpy(distance).to(part)[None, None].clamp(max=12.0) / 12.0
 
 
-def _stands_apart(motion: Tensor, background: Tensor) -> Tensor:
-    """1 where the motion is not the background's affine one: soft, [1, 1, h, w]."""
-    rest = length(motion - affine_motion(motion, background))
-    return torch.sigmoid((box(rest, 5) - 1.5) / 0.4)
+def stands_apart(regions: Regions, match: Match, back: Match, before: Tensor | None) -> Tensor:
+    """1 where the key frame's pixels do not move as the background does: soft, [1, 1, h, w].
+
+    The background's motion is taken to be affine. Where that holds no more (parallax, long after the key frame), what was
+    known `before` stands.
+    """
+    motion = back.field - grid_of(back.field)
+    background = _trust(match, back) * (1 - dilate(regions.mask, 4))
+    now = torch.sigmoid((box(length(motion - affine_motion(motion, background)), 5) - 1.5) / 0.4)
+    if before is None:
+        return now
+    fits = 1 - (now * background).sum() / (background.sum() + 1e-6)
+    return torch.lerp(before, now, 0.5 * ((fits - 0.8) / 0.15).clamp(0, 1))
+
+
+def _trust(match: Match, back: Match) -> Tensor:
+    """How surely each of the key frame's pixels was found again: [1, 1, h, w] in [0, 1]."""
+    return torch.exp(-back.cost / 0.01) * _returns(back.field, match.field, 3.0)
 
 
 def _region_motion(motion: Tensor, weight: Tensor) -> Tensor:

@@ -45,11 +45,15 @@ class Match:
 
 @dataclass(frozen=True)
 class Tracked:
-    """A frame against a key frame, at matching size: where the frame is in the key, back again, and how far to trust it."""
+    """A frame against a key frame, at matching size: where the frame is in the key, back again, and how far to trust it.
+
+    `apart` is on the key frame's grid: 1 where its pixels do not move as the background does (for local edits).
+    """
 
     match: Match
     back: Match
     trust: Tensor  # [1, 1, h, w] in [0, 1]
+    apart: Tensor  # [1, 1, h, w] in [0, 1]
 
 
 @dataclass(frozen=True)
