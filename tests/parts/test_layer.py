@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_regions import COSTUME, DISC, GROUND, RECOLOURED, mask, overlap, shown
 
-from flowpaint.parts.propagate.layer import carry, fill
+from flowpaint.parts.propagate.layer import carry, stands_apart, widen
 from flowpaint.parts.propagate.match import Match, Tracked, confidence
 from flowpaint.parts.propagate.regions import Region, Regions
 from flowpaint.scenes import Scene, render
@@ -40,13 +40,20 @@ def affine(matrix, offset):
     return there, back
 
 
-def tracked(part, there, back):
+def fields(part, there, back):
     """A frame in which `part` of the key frame went `there` and all else stayed, matched without fault."""
     grid, free = pixel_grid(*SIZE), torch.zeros(1, 1, *SIZE)
     moved = sample_at(part, back(grid), "zero")
     match = Match(torch.where(moved > 0.5, back(grid), grid), free)
     away = Match(torch.where(part > 0.5, there(grid), grid), free)
-    return Tracked(match=match, back=away, trust=confidence(match, away.field)), (moved > 0.5).float()
+    return match, away, (moved > 0.5).float()
+
+
+def carry_along(regions, match, away, frame=None):
+    """`carry` with all that is measured on the two fields first."""
+    apart = stands_apart(regions, match, away, None)
+    track = Tracked(match=match, back=away, trust=confidence(match, away.field), apart=apart)
+    return carry(regions, track, torch.rand(1, 3, *SIZE) if frame is None else frame)
 
 
 def layer(part):
@@ -64,8 +71,8 @@ MOTIONS = {
 def test_a_layer_follows_the_motion_of_what_it_covers(name):
     part = ellipse(CENTRE)
     there, back = affine(*MOTIONS[name])
-    track, moved = tracked(part, there, back)
-    carried = carry(layer(part), track, torch.rand(1, 3, *SIZE))
+    match, away, moved = fields(part, there, back)
+    carried = carry_along(layer(part), match, away)
     assert overlap((carried.layer > 0.5).float(), dilate(moved, 2)) > 0.9  # two pixels more: what the edit changed softly
     error = (carried.place - back(pixel_grid(*SIZE))).norm(dim=1, keepdim=True)
     assert error[moved > 0].max() < 0.5 and carried.surface.max() == 0
@@ -77,8 +84,8 @@ def test_what_an_edit_adds_over_background_goes_along():
     """A hat twice as wide as the head: its rim lies over ground at rest, and moves with the head nevertheless."""
     head, costume = ellipse(CENTRE, 14.0), ellipse(CENTRE, 24.0)
     there, back = affine([[1.0, 0.0], [0.0, 1.0]], [10.0, 4.0])
-    track, _ = tracked(head, there, back)
-    carried = carry(layer(costume), track, torch.rand(1, 3, *SIZE))
+    match, away, _ = fields(head, there, back)
+    carried = carry_along(layer(costume), match, away)
     wanted = sample_at(costume, back(pixel_grid(*SIZE)), "zero")
     assert overlap((carried.layer > 0.5).float(), dilate(wanted, 2)) > 0.85
     assert (carried.place - back(pixel_grid(*SIZE))).norm(dim=1, keepdim=True)[wanted > 0.5].max() < 1.5
@@ -92,7 +99,7 @@ def test_what_passes_in_front_stays_in_front():
     step = torch.tensor([50.0, 0.0])[None, :, None, None]
     match = Match(torch.where(hidden > 0, grid - step, grid), free)
     away = Match(torch.where(bar > 0, grid + step, grid), free)
-    carried = carry(layer(part), Tracked(match=match, back=away, trust=free + 1), torch.rand(1, 3, *SIZE))
+    carried = carry_along(layer(part), match, away)
     assert carried.layer[..., 30:66, 60:70].max() < 0.1
     assert carried.layer[..., 44:52, 48:54].min() > 0.9
 
@@ -101,8 +108,8 @@ def test_a_recoloured_surface_is_found_in_another_frame():
     source = shown(GROUND, DISC)
     regions = Regions.find(source, shown(GROUND, RECOLOURED), "auto")
     there, back = affine([[1.0, 0.0], [0.0, 1.0]], [4 * 0.04 * 96, -4 * 0.02 * 96])
-    track, _ = tracked(mask(), there, back)
-    carried = carry(regions, track, shown(GROUND, DISC, time=4))
+    match, away, _ = fields(mask(), there, back)
+    carried = carry_along(regions, match, away, shown(GROUND, DISC, time=4))
     assert overlap((carried.surface > 0.5).float(), mask(time=4)) > 0.8
     assert carried.layer.max() == 0
     within = mask(time=4) > 0
@@ -114,17 +121,37 @@ def test_the_source_s_own_object_does_not_peep_out():
     regions = Regions.find(shown(GROUND, DISC), shown(GROUND, COSTUME), "auto")
     assert regions.parts[0].is_layer and regions.parts[0].outline is not None
     grid, free = pixel_grid(*SIZE), torch.zeros(1, 1, *SIZE)
-    still = Tracked(match=Match(grid, free + 1), back=Match(grid, free), trust=free)
     larger = replace(DISC, shape=Blob(size=0.31))
-    carried = carry(regions, still, shown(GROUND, larger))
+    carried = carry_along(regions, Match(grid, free + 1), Match(grid, free), shown(GROUND, larger))
     rim = render(Scene(layers=(GROUND, larger)), 0, SIZE).masks[1][None] - mask() > 0
     assert torch.maximum(carried.layer, carried.bare)[rim].mean() > 0.9
     assert carried.layer[rim].mean() < 0.7
 
 
-def test_filling_carries_outward():
+def test_nothing_is_known_of_a_layer_beyond_the_border():
+    """A part cut by the key frame's left border moves right: what comes into view there is not invented."""
+    part = ellipse((6.0, 48.0))
+    there, back = affine([[1.0, 0.0], [0.0, 1.0]], [15.0, 0.0])
+    match, away, _ = fields(part, there, back)
+    carried = carry_along(layer(part), match, away)
+    assert carried.layer[..., 40:56, :13].max() < 0.1 and carried.layer[..., 44:52, 18:30].min() > 0.9
+
+
+def test_what_moved_apart_is_remembered_when_the_background_breaks_up():
+    part = ellipse(CENTRE)
+    match, away, _ = fields(part, *affine([[1.0, 0.0], [0.0, 1.0]], [8.0, 0.0]))
+    regions = layer(torch.zeros(1, 1, *SIZE))
+    before = stands_apart(regions, match, away, None)
+    assert before[part > 0].mean() > 0.9 and before[dilate(part, 6) == 0].max() < 0.1
+    x, y = pixel_grid(*SIZE)[0]
+    waves = 6 * torch.stack((torch.sin(y / 5), torch.cos(x / 5)))[None]
+    wild = Match(away.field + waves, away.cost), Match(pixel_grid(*SIZE) - waves, match.cost)
+    assert torch.allclose(stands_apart(regions, wild[1], wild[0], before), before, atol=0.05)
+
+
+def test_a_layer_is_widened_by_its_own_colours():
     picture = torch.zeros(1, 3, *SIZE)
     picture[..., :64], picture[..., 64:] = 0.2, 0.9
-    known = torch.zeros(1, 1, *SIZE)
-    known[..., 30:60, 20:50] = 1
-    assert torch.allclose(fill(picture, known, 4.0)[..., 20:70, 10:60], torch.tensor(0.2), atol=1e-3)
+    shows = torch.zeros(1, 1, *SIZE)
+    shows[..., 30:60, 20:60] = 1
+    assert torch.allclose(widen(picture, shows)[..., 25:65, 15:60], torch.tensor(0.2), atol=1e-3)

@@ -99,6 +99,8 @@ def test_a_drift_of_all_colours_beside_a_local_edit_is_not_the_edit():
     source = shown(GROUND, DISC)
     edited = 0.97 * shown(GROUND, RECOLOURED) + 0.02
     assert overlap(Regions.find(source, edited, "auto").mask, mask()) > 0.75
+    faint = 0.93 * source + 0.13 * mask()
+    assert overlap(Regions.find(source, faint, "local").mask, mask()) > 0.75
 
 
 def test_another_outline_is_noticed():

@@ -17,6 +17,9 @@ from ...warp import affine_motion, grid_of, inside, length, sample_at
 from .match import Match, Tracked
 from .regions import Region, Regions
 
+_FOLLOWED = 0.35  # mean trust inside a part below which its own pixels do not tell its motion
+_ADJOINING = 12  # pixels around it that do then
+
 
 @dataclass(frozen=True)
 class Carried:
@@ -42,7 +45,10 @@ def carry(regions: Regions, track: Tracked, frame: Tensor) -> Carried:
     layer, place, bare, surface, field = none, grid, none, none, track.match.field
     for part in regions.parts:
         leads = _leading(part, apart, trust) if part.is_layer else torch.ones_like(trust)
-        there = _invert(_region_motion(motion, _depth(part.mask).square() * trust * leads + 1e-6 * part.mask))
+        followed = _is_followed(part.mask, trust)
+        there = _invert(
+            _part_motion(part.mask, motion, trust, leads) if followed else _adjoining_motion(part.mask, motion, trust)
+        )
         shows = sample_at(gaussian(dilate(part.mask, 2), 1.0), there)
         expected = sample_at(part.mask, there)
         returns = _returns(track.match.field, track.back.field, 4.0)
@@ -51,8 +57,9 @@ def carry(regions: Regions, track: Tracked, frame: Tensor) -> Carried:
         elsewhere = (1 - within) * returns * torch.exp(-track.match.cost / 0.01)
         seen = part.outline.find(frame, expected) * (1 - elsewhere) if part.outline else none
         if part.is_layer:
-            # Nothing is known of a layer beyond the key frame's border, nor where something passes before it.
-            shows = shows * inside(there - grid) * (1 - _in_front(regions, track) * sample_at(leads, there))
+            shows = shows * inside(there - grid)  # nothing is known of a layer beyond the key frame's border
+            if followed:
+                shows = shows * (1 - _in_front(regions, track) * sample_at(leads, there))
             place, layer = torch.where(shows > layer, there, place), torch.maximum(layer, shows)
             bare = torch.maximum(bare, seen)
         else:
@@ -121,8 +128,20 @@ def _trust(match: Match, back: Match) -> Tensor:
     return torch.exp(-back.cost / 0.01) * _returns(back.field, match.field, 3.0)
 
 
-def _region_motion(motion: Tensor, weight: Tensor) -> Tensor:
-    """A region's motion everywhere: its affine part, and as much of the smooth rest as the region's own pixels support."""
+def _is_followed(part: Tensor, trust: Tensor) -> bool:
+    """Whether the source's own pixels inside a part can be followed, so that they tell its motion."""
+    inner = _depth(part).square()
+    return ((inner * trust).sum() / inner.sum().clamp(min=1e-6)).item() > _FOLLOWED
+
+
+def _adjoining_motion(part: Tensor, motion: Tensor, trust: Tensor) -> Tensor:
+    """The affine motion, [1, 2, h, w], of what adjoins a part that was put over a background nobody can follow."""
+    return affine_motion(motion, dilate(part, _ADJOINING) * trust.square() + 1e-6)
+
+
+def _part_motion(part: Tensor, motion: Tensor, trust: Tensor, leads: Tensor) -> Tensor:
+    """A part's motion everywhere, [1, 2, h, w]: affine, and as much of the smooth rest as its own pixels support."""
+    weight = _depth(part).square() * trust * leads + 1e-6 * part
     affine = affine_motion(motion, weight)
     rest = motion - affine
     # A match that went astray is an outlier of the region's motion, not part of it.
