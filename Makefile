@@ -3,7 +3,7 @@
 # make lint   make types
 #
 # make demo VIDEO=mine.mp4 PROMPT="pencil" DEMO_SECONDS=4
-# make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu     where pip looks for torch besides PyPI
+# make demo TORCH_INDEX=URL     an index that pip searches for torch besides its own, such as the one with CPU builds
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VIDEO ?=

@@ -100,7 +100,7 @@ class _Work:
         if regions.changes_shape:
             self.run.notes.warn(
                 f"The edit of frame {self.run.offset + index} changes the object's outline, which correspondence cannot move. "
-                "Use the method stablev2v for it, or edit more frames by hand."
+                "The method for that is stablev2v (from a later version on); until then edit more frames by hand."
             )
         weights = None if regions.is_global else resize(regions.mask, *source.shape[-2:])
         return Key(
