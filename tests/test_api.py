@@ -245,7 +245,11 @@ def test_refuses_settings_that_are_none(moving_square, setting):
 
 
 @pytest.mark.parametrize(
-    "options", [{"quality": "good"}, {"strength": 1.5}, {"device": "cuda:99"}, {"device": "gpu"}, {"encoding": {"crff": 3}}]
+    "options",
+    [
+        *({"quality": "good"}, {"strength": 1.5}, {"device": "cuda:99"}, {"device": "gpu"}),
+        *({"encoding": wish} for wish in ({"crff": 3}, {"crf": 52}, {"crf": "16"}, {"preset": "x"}, {"audio": 3})),
+    ],
 )
 def test_refuses_words_it_does_not_know(moving_square, options):
     with pytest.raises((ConfigError, InputError)):
@@ -303,9 +307,9 @@ def test_another_job_in_the_run_folder_is_refused(tmp_path, moving_file):
     failing = {"method": "negative", "settings": ["fails_at=6"]}
     for seed, message in ((0, "asked to"), (1, "--fresh")):
         with pytest.raises((WorkError, InputError), match=message):
-            flowpaint.edit(moving_file, "night", seed=seed, **failing).save(tmp_path / "out.mp4")
-    flowpaint.edit(moving_file, "night", method="negative").save(tmp_path / "out.mp4", fresh=True, keep_run=True)
-    assert (tmp_path / "out.mp4.run" / "run.json").exists()
+            flowpaint.edit(moving_file, "night", seed=seed, **failing).save(tmp_path / "out")
+    flowpaint.edit(moving_file, "night", method="negative").save(tmp_path / "out", fresh=True, keep_run=True)
+    assert (tmp_path / "out.run" / "run.json").exists()
 
 
 def test_a_changed_key_picture_is_another_run(tmp_path, moving_file, moving_square):
@@ -313,7 +317,7 @@ def test_a_changed_key_picture_is_another_run(tmp_path, moving_file, moving_squa
     for index, message in ((0, "asked to"), (3, "other files")):
         video.write_picture(key, moving_square.clip.raw(index))
         with pytest.raises((WorkError, InputError), match=message):
-            flowpaint.propagate(moving_file, {0: key}, method="negative", settings=["fails_at=6"]).save(tmp_path / "out.mp4")
+            flowpaint.propagate(moving_file, {0: key}, method="negative", settings=["fails_at=6"]).save(tmp_path / "out")
 
 
 # ----------------------------------------------------------------------------------------------------------------- jobs

@@ -3,6 +3,7 @@
 import resource
 import struct
 import zlib
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
@@ -11,6 +12,7 @@ import pytest
 
 from flowpaint import seams, video
 from flowpaint.cli import main
+from flowpaint.errors import InputError
 from flowpaint.types import Clip
 
 
@@ -78,6 +80,7 @@ def files(tmp_path_factory):
     video.write_picture(folder / "wide.png", np.zeros((64, 96, 3), np.uint8))
     huge_png(folder / "huge.png")
     encode(folder / "mask.mp4", 7)
+    (folder / "clash.json").write_text("{}")  # the report of clash.mov
     return folder
 
 
@@ -124,6 +127,14 @@ TABLE = [
     (f"{EDIT} -o in.mp4 --overwrite", 2, ["in.mp4", "is the input"]),
     (f"{EDIT} -o out.avi", 2, ["out.avi", ".mp4"]),
     (f"{EDIT} -o out.webm", 2, [".webm", ".mkv"]),
+    ("edit sound3.mp4 sepia --method negative -o out.webm --codec vp9", 2, ["(aac)", ".mkv", "--audio none"]),
+    ("edit sound3.mp4 sepia --method negative -o out.webm --codec vp9 --audio aac", 2, ["aac", ".mkv", "--audio none"]),
+    (f"{EDIT} {OUT} --audio acc", 2, ["'acc'", "'aac'"]),
+    (f"{EDIT} {OUT} --preset quickest", 2, ["'quickest'"]),
+    (f"{EDIT} {OUT} --crf 52", 2, ["52", "0..51"]),
+    (f"{EDIT} {OUT} --crf -1", 2, ["-1", "0..51"]),
+    (f"{EDIT} {OUT} --pixel-format yuv421p", 2, ["'yuv421p'", "'yuv420p'"]),
+    (f"{EDIT} -o clash.mkv", 2, ["clash.json exists", "report of clash.mkv", "-o", "--overwrite"]),
     (f"{EDIT} {OUT} --codec h265", 2, ["'h265'", "'h264'"]),
     (f"edit in.mp4 sepiaa-tone-x --method negative {OUT}", 2, ["sepia"]),
     (f"edit in.mp4 'turn him into a robot' --method negative {OUT}", 2, ["no look", "flowpaint frames", "flowpaint propagate"]),
@@ -177,6 +188,35 @@ def test_is_refused(capsys, files, monkeypatch, command, code, named):
     assert "Traceback" not in err
     assert err.startswith("Usage") or err.rstrip().endswith("."), "messages are sentences"
     assert content(files) == before
+
+
+def test_the_encoders_libraries_say_nothing_of_their_own(capfd, files, monkeypatch):
+    monkeypatch.chdir(files)
+    for options in ("--preset quickest", "--crf 99", "--pixel-format yuv421p", "--codec av1 --crf 99"):
+        code, _, err = run(capfd, f"{EDIT} {OUT} {options}")  # capfd hears C libraries, too
+        assert (code, len(err.splitlines())) == (2, 1 + ("Look taken" in err)), err
+
+
+@pytest.mark.parametrize("method", ["refusing", "negative --set fails_at=0"])
+def test_a_command_that_failed_early_does_not_block_the_corrected_one(capsys, files, tmp_path, monkeypatch, method):
+    monkeypatch.setitem(seams.TABLE["method"], "refusing", "test_bad_input:Refusing")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, f"edit {files / 'in.mp4'} sepia --method {method} -o out.mp4")
+    assert code == (2 if method == "refusing" else 1), err
+    assert (tmp_path / "out.mp4.run").exists() == (code == 1)  # what failed of itself may go on, what was refused may not
+    code, _, err = run(capsys, f"edit {files / 'in.mp4'} sepia --method negative -o out.mp4")
+    assert code == 0, err
+    assert not (tmp_path / "out.mp4.run").exists()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusing:
+    """A method that finds only at its first frame that the edit does not fit."""
+
+    editor: seams.ImageEditor | None = field(default=None, metadata={"kind": "editor"})
+
+    def __call__(self, clip, edit, run):
+        raise InputError("This does not fit. Give something else.")
 
 
 @pytest.mark.parametrize(("limit", "output"), [(3_000, "out.mp4"), (30_000, "out.mp4"), (2_000, "out")])

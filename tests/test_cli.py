@@ -102,19 +102,27 @@ def test_frames_then_propagate(call, here):
 
 def test_a_dry_run_does_nothing(call, here):
     code, out, _ = call("edit", "in.mp4", "sepia", "--method", "negative", "-o", "out.mp4", "--dry-run")
-    assert code == 0 and "12 frames" in out and "h264" in out and "sepia" in out
+    assert code == 0 and "12 frames, 00:00:00.500, 1 shot:" in out and "h264" in out
+    assert "less than 1 s" in out and "about 0 s" not in out and "tracking" not in out
     assert json.loads(call("edit", "in.mp4", "sepia", "--method", "negative", "--dry-run", "--json")[1])["frames"] == 12
     assert [one.name for one in here.iterdir()] == ["in.mp4"]
 
 
+def test_a_dry_run_names_the_look_once_and_what_is_not_known_yet(call, here):
+    code, out, err = call("edit", "in.mp4", "sepia", "-o", "out.mp4", "--dry-run", "--end", "1")
+    assert code == 0 and (out + err).count("Look taken: sepia") == 1
+    assert "1 frame, " in out and "  frame 0, from" in out
+    assert "edited by the method: 0; more are placed by tracking" in out
+
+
 def test_a_failed_run_says_how_to_go_on(call, here):
-    arguments = ("edit", "in.mp4", "sepia", "--method", "negative", "-o", "my out.mp4")
+    arguments = ("edit", "in.mp4", "sepia", "--method", "negative", "-o", "my out")  # a folder: each picture is a segment
     code, out, err = call(*arguments, "--set", "fails_at=5")
-    assert (code, out) == (1, "") and "`flowpaint resume 'my out.mp4.run'` goes on from here" in err
+    assert (code, out) == (1, "") and "`flowpaint resume 'my out.run'` goes on from here" in err
     code, _, err = call(*arguments)
     assert code == 2 and "--fresh" in err
     assert call(*arguments, "--fresh")[0] == 0
-    assert call("resume", "my out.mp4.run")[0] == 2
+    assert call("resume", "my out.run")[0] == 2
 
 
 def test_replay_repeats_a_result(call, here):
@@ -125,6 +133,18 @@ def test_replay_repeats_a_result(call, here):
         assert (made["job"]["seed"], made["job"]["end"], made["job"]["method"]["part"]) == (4, "6", "negative")
     assert call("edit", "--replay", "one.mp4", "--seed", "5")[0] == 2
     assert call("edit", "--replay", "in.mp4")[0] == 2
+
+
+def test_help_promises_no_job_file_that_no_command_writes(call):
+    told = call("edit", "--help")[1]
+    assert "--replay" in told and "job file" not in told
+
+
+def test_a_job_written_by_hand_is_replayed(call, here):
+    (here / "job.toml").write_text('input = "in.mp4"\nprompt = "sepia"\nend = "2"\n')
+    code, _, err = call("edit", "--replay", "job.toml", "-o", "out.mp4")
+    assert code == 0, err
+    assert "Look taken: sepia" in err and json.loads((here / "out.json").read_text())["method"] == "analogy"
 
 
 @pytest.mark.parametrize("name", ["-in.mp4", 'it\'s "in" here.mp4', "名前 ✨.mp4", "100%:in?.mp4"])
@@ -171,6 +191,15 @@ def test_shots_looks_list_show_doctor(call, here):
     found = json.loads(call("doctor", "--json")[1])
     assert found["ok"] and "cpu" in found["devices"] and found["weights"]["multistyle26"] == "ok"
     assert call("doctor")[0] == 0
+
+
+def test_doctor_names_the_extras_that_there_are(call):
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    found = json.loads(call("doctor", "--json")[1])["extras"]
+    assert found.keys() == project["optional-dependencies"].keys()
+    assert found["dev"]  # these tests run
 
 
 @pytest.mark.slow

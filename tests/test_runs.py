@@ -99,11 +99,26 @@ def test_the_same_job_finds_its_folder_again(tmp_path):
 
 @pytest.mark.parametrize("other", [manifest(seed=1), {**manifest(), "files": {"in.mp4": "changed"}}])
 def test_another_job_is_refused_until_fresh(tmp_path, other):
-    RunFolder.open(tmp_path / "run", manifest()).store.put("key", {"x": np.ones(1)})
+    first = RunFolder.open(tmp_path / "run", manifest())
+    first.store.put("key", {"x": np.ones(1)})
+    first.segments.mkdir()
+    (first.segments / "0.mkv").touch()
     with pytest.raises(InputError, match="--fresh"):
         RunFolder.open(tmp_path / "run", other)
     assert RunFolder.open(tmp_path / "run", other, fresh=True).store.get("key") is None
     assert read_manifest(tmp_path / "run")["job"] == other["job"]
+
+
+def test_another_job_without_a_finished_segment_gives_way(tmp_path):
+    first = RunFolder.open(tmp_path / "run", manifest())
+    assert not first.is_begun
+    first.segments.mkdir()
+    (first.segments / "0.part").touch()
+    assert not first.is_begun
+    first.store.put("key", {"x": np.ones(1)})
+    assert first.is_begun
+    assert RunFolder.open(tmp_path / "run", manifest(seed=1)).store.get("key") is None  # another job's key frame
+    assert read_manifest(tmp_path / "run")["job"] == {"seed": 1}
 
 
 def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):

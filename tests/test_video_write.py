@@ -14,6 +14,7 @@ import pytest
 from flowpaint.errors import ConfigError, FlowpaintError, InputError, WorkError
 from flowpaint.types import Clip
 from flowpaint.video import Encoding, check, read, read_picture, write
+from flowpaint.video.encoding import PRESETS
 from video_files import frames, make, packets, planes, smooth
 
 QUICK = Encoding(crf=20, preset="ultrafast")
@@ -167,8 +168,12 @@ def _refusals() -> list[tuple[str, type[FlowpaintError], int, Callable[[Path], t
     def itself(folder: Path) -> tuple[Clip, Path, Encoding]:
         return read(make(folder / "in.mp4", list(PICTURES[:2]))), folder / "in.mp4", Encoding()
 
-    def sound(folder: Path) -> tuple[Clip, Path, Encoding]:
-        return read(make(folder / "in.mp4", list(PICTURES[:2]), sound=["eng"])), folder / "out.webm", Encoding(codec="vp9")
+    def sound(suffix: str, **wish: str) -> Callable[[Path], tuple[Clip, Path, Encoding]]:
+        def case(folder: Path) -> tuple[Clip, Path, Encoding]:
+            source = make(folder / "in.mp4", list(PICTURES[:2]), sound=["eng"])
+            return read(source), folder / f"out{suffix}", Encoding(codec="vp9", **wish)  # type: ignore[arg-type]
+
+        return case
 
     return [
         ("exists", InputError, 2, existing, "--overwrite"),
@@ -177,9 +182,9 @@ def _refusals() -> list[tuple[str, type[FlowpaintError], int, Callable[[Path], t
         ("no folder", InputError, 2, lambda folder: (clip(), folder / "no" / "a.mp4", Encoding()), "does not exist"),
         ("suffix", InputError, 2, lambda folder: (clip(), folder / "a.xyz", Encoding()), ".mkv"),
         ("codec and container", InputError, 2, lambda folder: (clip(), folder / "a.mp4", Encoding(codec="prores")), ".mkv"),
-        ("codec", ConfigError, 2, lambda folder: (clip(), folder / "a.mp4", Encoding(codec="h256")), "'h264'"),  # type: ignore[arg-type]
         ("format", ConfigError, 2, lambda folder: (clip(), folder / "a.mp4", Encoding(pixel_format="yuv421p")), "yuv420p"),
-        ("sound", InputError, 2, sound, "--audio aac"),
+        ("sound", InputError, 2, sound(".webm"), "Write to .mkv, or use --audio none."),
+        ("sound coded anew", InputError, 2, sound(".webm", audio="aac"), "Write to .mkv, or use --audio none."),
     ]
 
 
@@ -195,6 +200,73 @@ def test_what_cannot_work_is_refused_before_work_starts(
         check(clip, out, encoding)
     assert type(caught.value) is error and caught.value.exit_code == code and words in str(caught.value)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_the_advice_about_sound_works(tmp_path: Path) -> None:
+    clip = read(make(tmp_path / "in.mp4", list(PICTURES[:2]), sound=["eng"]))
+    for name, audio in (("a.mkv", "copy"), ("a.webm", "none"), ("b.mkv", "aac")):
+        encoding = Encoding(codec="vp9", audio=audio)  # type: ignore[arg-type]
+        check(clip, tmp_path / name, encoding)
+        write(clip, tmp_path / name, encoding=encoding)
+    silent = read(make(tmp_path / "silent.mp4", list(PICTURES[:2])))
+    check(silent, tmp_path / "c.webm", Encoding(codec="vp9", audio="aac"))  # there is nothing to code anew
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "out", "advice"),
+    [
+        (".mkv", "wavpack", "a.mov", r"wavpack\)\. Write to \.mkv, or use --audio aac"),
+        (".mov", "pcm_mulaw", "a.mkv", r"pcm_mulaw\)\. Use --audio aac"),  # Matroska is no way out here
+    ],
+)
+def test_what_is_advised_fits(tmp_path: Path, suffix: str, codec: str, out: str, advice: str) -> None:
+    source = tmp_path / f"in{suffix}"
+    with av.open(str(source), "w") as file:
+        picture, sound = file.add_stream("libx264", rate=25), file.add_stream(codec, rate=48000)
+        picture.width, picture.height = 64, 48
+        sound.codec_context.layout = "stereo"
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 4096), np.float32), "fltp", "stereo")
+        frame.sample_rate = 48000
+        for packet in (
+            *picture.encode(av.VideoFrame.from_ndarray(PICTURES[0], "rgb24")),
+            *picture.encode(None),
+            *sound.encode(frame),
+            *sound.encode(None),
+        ):
+            file.mux(packet)
+    clip = read(source)
+    with pytest.raises(InputError, match=advice):
+        check(clip, tmp_path / out, Encoding())
+    check(clip, tmp_path / out, Encoding(audio="aac"))
+    write(clip, tmp_path / out, encoding=Encoding(audio="aac"))
+    assert len(packets(tmp_path / out)) == 1
+
+
+@pytest.mark.parametrize(
+    ("wish", "error", "words"),
+    [
+        ({"codec": "h256"}, ConfigError, "'h264'"),
+        ({"preset": "fastt"}, ConfigError, "'fast'"),
+        ({"audio": "acc"}, ConfigError, "'aac'"),
+        ({"crf": -1}, InputError, r"0\.\.51"),
+        ({"crf": 52}, InputError, r"0\.\.51"),
+        ({"codec": "hevc", "crf": 52}, InputError, r"0\.\.51"),
+        ({"codec": "av1", "crf": 64}, InputError, r"0\.\.63"),
+    ],
+)
+def test_an_encoding_refuses_values_that_no_encoder_has(wish: dict[str, object], error: type[FlowpaintError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        Encoding(**wish)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wish", [{"crf": 0}, {"crf": 51}, {"codec": "vp9", "crf": 63}, {"codec": "ffv1", "crf": 99}])
+def test_an_encoding_takes_the_whole_range(wish: dict[str, object]) -> None:
+    Encoding(**wish)  # type: ignore[arg-type]
+
+
+def test_every_preset_is_one_that_x264_has(tmp_path: Path) -> None:
+    for preset in PRESETS:
+        write(Clip.from_array(PICTURES[:1]), tmp_path / f"{preset}.mp4", encoding=Encoding(preset=preset))
 
 
 def test_overwriting_is_allowed_when_asked_for(tmp_path: Path) -> None:

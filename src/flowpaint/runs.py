@@ -102,20 +102,22 @@ class RunFolder:
     def open(cls, path: Path, manifest: Mapping[str, Any], *, fresh: bool = False) -> "RunFolder":
         """The folder at `path` for the job in `manifest`; `fresh` empties it first.
 
-        Raises `InputError` where another job, or anything else, is in it, `WorkError` where it cannot be written.
+        Another job's folder without a finished segment is taken over: a command that failed early must not stand in the way
+        of the corrected one. Raises `InputError` where another job has finished some, or where anything else is in it,
+        `WorkError` where it cannot be written.
         """
         found = read_manifest(path) if (path / "run.json").exists() else None
         if found is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path} is not a run folder of flowpaint. Choose another with --run.")
         wanted = json.loads(json.dumps(manifest))
         differing = [key for key in ("job", "files") if found is not None and found.get(key) != wanted.get(key)]
-        if differing and not fresh:
+        if differing and not fresh and _segments(path):
             changed = "another job" if "job" in differing else "this job with other files"
             raise InputError(f"{path} holds the unfinished run of {changed}. Use --fresh to start over, or another --run.")
-        if fresh:
+        if fresh or differing:
             _clear(path)
         folder = cls(path)
-        if found is None or fresh:
+        if found is None or fresh or differing:
             write_json(path / "run.json", wanted)
         return folder
 
@@ -129,6 +131,11 @@ class RunFolder:
         with _disk(self.path):
             lines = (" ".join(message.splitlines()) + "\n" for message in warnings)
             (self.path / "warnings.txt").write_text("".join(lines), "utf-8")
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a segment, a key frame or anything else that can be gone on from is finished."""
+        return _segments(self.path) or any((self.path / "store").glob("*.npz"))
 
     def remove(self) -> None:
         """Delete what belongs to the run, and the folder if nothing else is in it."""
@@ -146,6 +153,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("job"), dict):
         raise InputError(f"{path / 'run.json'} holds no job. Run the original command again, with --fresh.")
     return found
+
+
+def _segments(path: Path) -> bool:
+    """Whether the encoder has finished a piece of the video: a segment, or a picture of a folder."""
+    return any(one.is_file() and one.suffix != ".part" for one in (path / "segments").rglob("*"))
 
 
 def _clear(path: Path) -> None:

@@ -81,8 +81,8 @@ def test_a_layer_follows_the_motion_of_what_it_covers(name):
 
 
 def test_what_an_edit_adds_over_background_goes_along():
-    """A hat twice as wide as the head: its rim lies over ground at rest, and moves with the head nevertheless."""
-    head, costume = ellipse(CENTRE, 14.0), ellipse(CENTRE, 24.0)
+    """A hat more than twice as wide as the head: its rim lies over ground at rest, and moves with the head nevertheless."""
+    head, costume = ellipse(CENTRE, 10.0), ellipse(CENTRE, 24.0)
     there, back = affine([[1.0, 0.0], [0.0, 1.0]], [10.0, 4.0])
     match, away, _ = fields(head, there, back)
     carried = carry_along(layer(costume), match, away)
@@ -114,6 +114,19 @@ def test_a_recoloured_surface_is_found_in_another_frame():
     assert carried.layer.max() == 0
     within = mask(time=4) > 0
     assert (carried.field - back(pixel_grid(*SIZE))).norm(dim=1, keepdim=True)[within].quantile(0.95) < 1
+
+
+def test_a_pixel_whose_match_went_astray_takes_the_motion_of_its_part():
+    regions = Regions.find(shown(GROUND, DISC), shown(GROUND, RECOLOURED), "auto")
+    there, back = affine([[1.0, 0.0], [0.0, 1.0]], [4 * 0.04 * 96, -4 * 0.02 * 96])
+    match, away, moved = fields(mask(), there, back)
+    astray = torch.zeros(1, 1, *SIZE)
+    astray[..., 42:52, 60:70] = 1
+    assert (moved - astray).min() >= 0, "inside the disc"
+    wrong = Match(torch.where(astray > 0, torch.tensor(3.0), match.field), match.cost + astray)
+    carried = carry_along(regions, wrong, away, shown(GROUND, DISC, time=4))
+    assert carried.surface[astray > 0].min() > 0.9
+    assert (carried.field - back(pixel_grid(*SIZE))).norm(dim=1, keepdim=True)[astray > 0].max() < 1
 
 
 def test_the_source_s_own_object_does_not_peep_out():

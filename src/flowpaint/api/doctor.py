@@ -1,8 +1,9 @@
 """What this installation can do."""
 
-import importlib.util
 import os
+import re
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..report import versions
 from ..video.encoding import ENCODERS, formats_of
 from ..weights import licences, locate
 
-_EXTRAS = {"demo": ("skvideo",), "diffusion": ("accelerate", "peft"), "ray": ("ray",), "serve": ("fastapi", "uvicorn")}
+_OPTIONAL = re.compile(r"([\w.-]+).*;.*\bextra == ['\"]([\w.-]+)['\"]")  # a requirement that belongs to an extra
 
 
 def doctor() -> dict[str, Any]:
@@ -28,7 +29,7 @@ def doctor() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "codecs": codecs,
         "weights": weights,
-        "extras": {name: all(importlib.util.find_spec(one) for one in needs) for name, needs in _EXTRAS.items()},
+        "extras": _extras(),
         "free_disk_bytes": shutil.disk_usage(Path.cwd()).free,
     }
 
@@ -36,6 +37,26 @@ def doctor() -> dict[str, Any]:
 def _devices() -> list[str]:
     cuda = [f"cuda:{number} ({torch.cuda.get_device_name(number)})" for number in range(torch.cuda.device_count())]
     return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _extras() -> dict[str, bool]:
+    """The extras that this installation's metadata names, and whether all packages of each are here."""
+    try:
+        about = metadata.distribution("flowpaint")
+    except metadata.PackageNotFoundError:  # used from a source tree that was never installed
+        return {}
+    here = dict.fromkeys(about.metadata.get_all("Provides-Extra") or (), True)
+    for line in about.requires or ():
+        if found := _OPTIONAL.match(line):
+            here[found[2]] = here[found[2]] and _is_installed(found[1])
+    return here
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def _has(encoder: str) -> bool:

@@ -51,6 +51,7 @@ def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
         ],
         "keyframes_given": given,
         "keyframes_made": made,
+        "more_by_tracking": edits and hasattr(prepared.method, "lost"),
         "output": _output(files.video, shown.width, shown.height, result),
         "run_folder": str(saving.get("run") or run_folder(job.output)),
         "estimate": _costs(result, len(made)),
@@ -81,7 +82,7 @@ def _costs(result: Result, num_made: int) -> dict[str, float | int]:
     seconds = len(clip) * (_FRAME_SECONDS.get(name, _UNKNOWN) + _READ_SECONDS) + num_made * _KEYFRAME_SECONDS
     stored = Fraction(_BYTES_A_PIXEL) * pixels * len(clip)
     return {
-        "seconds": round(seconds * pixels / 1e6, 1),
+        "seconds": max(0.1, round(seconds * pixels / 1e6, 1)),
         "memory_bytes": _BASE_BYTES + _FRAMES_HELD * pixels * 3 * 4,
         "disk_bytes": int(stored * 2) + CHUNK * pixels // 8,  # the segments and the file made of them
     }

@@ -11,6 +11,7 @@ from ..errors import ConfigError, InputError, nearest
 from ..report import versions
 from ..video import Encoding, read_comment
 from . import toml
+from .choose import DEFAULT_METHOD, choose_method, with_kinds
 
 Kind = Literal["edit", "propagate", "deflicker"]
 Quality = Literal["draft", "normal", "best"]
@@ -63,11 +64,11 @@ class Job:
         self.encoded()
 
     def encoded(self) -> Encoding:
-        """How the result is to be encoded. Raises `ConfigError` for unknown fields."""
-        known = {one.name for one in fields(Encoding)} - {"comment"}
-        for unknown in self.encoding.keys() - known:
+        """How the result is to be encoded. Raises `ConfigError` or `InputError` for unknown fields and values."""
+        known = {one.name: one.type for one in fields(Encoding) if one.name != "comment"}
+        for unknown in self.encoding.keys() - known.keys():
             raise ConfigError(f"An encoding has no {unknown!r}. Nearest: {nearest(unknown, known)}.")
-        return Encoding(**self.encoding)
+        return Encoding(**{name: _checked(name, value, known[name]) for name, value in self.encoding.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """The job as values that JSON and TOML can hold."""
@@ -152,7 +153,7 @@ def recorded(path: str | Path) -> Job:
     """
     path = Path(path)
     if path.suffix.lower() == ".toml":
-        return Job.from_dict(toml.load(path))
+        return _completed(toml.load(path))
     try:
         text = path.read_text("utf-8") if path.suffix.lower() == ".json" else read_comment(path)
         found = json.loads(text)["job"]
@@ -161,6 +162,17 @@ def recorded(path: str | Path) -> Job:
             raise
         raise InputError(f"{path} holds no recipe of flowpaint. Give a video made by `flowpaint edit`, or its .json.") from error
     return Job.from_dict(found).named(lambda name: _beside(name, path))
+
+
+def _completed(values: Mapping[str, Any]) -> Job:
+    """The job in a file that may be written by hand: its method by name, as a recipe, or left to be chosen as `edit` does."""
+    method = values.get("method", "deflicker" if values.get("kind") == "deflicker" else DEFAULT_METHOD)
+    if not isinstance(method, str):
+        job = Job.from_dict(values)
+        return replace(job, method=with_kinds(job.method, "method")) if job.method else job
+    job = Job.from_dict({**values, "method": {}})
+    chosen, look = choose_method(method, prompt=job.prompt, style=job.style)
+    return replace(job, method=recipe_of(chosen), look=look)
 
 
 def _beside(name: str, path: Path) -> str:

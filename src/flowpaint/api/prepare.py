@@ -60,6 +60,10 @@ class Prepared:
 
 def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings) -> Prepared:
     """The job with its inputs opened and checked. Raises `InputError`, `VideoError` and `ConfigError` for what does not fit."""
+    if given.method is None and not job.method:
+        raise ConfigError(
+            "The job holds no method: it was a program's own, which no file can hold. Run that program again, or name a method."
+        )
     method = given.method or seams.from_dict(job.method)
     device = resolve_device(job.device)
     with timings.stage("read"):

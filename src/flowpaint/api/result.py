@@ -13,7 +13,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from .. import video
-from ..errors import InputError
+from ..errors import ConfigError, InputError
 from ..report import Measurements, Timings, contact_sheet, peak_memory, versions, wanting
 from ..runs import RunFolder, fingerprint, write_json
 from ..seams import Notes, Run
@@ -133,7 +133,10 @@ class Result:
 
     @contextmanager
     def _folder(self, saving: Saving) -> Iterator[RunFolder]:
-        """The run folder, removed after success; a temporary one where what was passed in memory cannot be found again."""
+        """The run folder, removed after success, and where the words do not fit and nothing was finished.
+
+        A temporary one where what was passed in memory cannot be found again.
+        """
         if not self._given.is_empty:
             beside = Path(self.job.output).absolute().parent
             with tempfile.TemporaryDirectory(prefix=".flowpaint-", dir=beside) as name:
@@ -145,7 +148,12 @@ class Result:
         manifest = {"job": job.to_dict(), "files": found, "versions": versions(), "saving": kept}
         folder = RunFolder.open(Path(saving.get("run") or run_folder(job.output)), manifest, fresh=saving.get("fresh", False))
         self._notes.warnings += [one for one in folder.warnings() if one not in self._notes.warnings]
-        yield folder
+        try:
+            yield folder
+        except (ConfigError, InputError):
+            if not folder.is_begun:
+                folder.remove()
+            raise
         if not saving.get("keep_run", False):
             folder.remove()
 
@@ -219,9 +227,12 @@ def _opening(prepared: Prepared) -> dict[str, Any]:
 
 
 def _check_beside(files: Files, overwrite: bool) -> None:
-    for path in (files.report, files.sheet):
+    for path, what in ((files.report, "report"), (files.sheet, "contact sheet")):
         if path.exists() and not overwrite:
-            raise InputError(f"{path} exists. Use --overwrite to replace it, or choose another name.")
+            raise InputError(
+                f"{path} exists, where the {what} of {files.video.name} would go. "
+                f"Give the output a name other than {files.video.stem!r} with -o, or replace the {what} with --overwrite."
+            )
 
 
 class _Watch:

@@ -30,7 +30,7 @@ def edit(
     style: Annotated[Path | None, typer.Option(help="A picture whose style the video takes.")] = None,
     method: _Method = "analogy",
     keyframe: _Keys = None,
-    replay: Annotated[Path | None, typer.Option(help="Repeat what is stored in a result, its report or a job file.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Repeat what is stored in a result or its report.")] = None,
     what: What,
     how: How,
     source: Input,
@@ -127,7 +127,7 @@ def _make(job: "Job", out: Output, run: RunOptions, talk: Talk) -> None:
 
     job = replace(job, output=str(out.output or _default_output(job)))
     saving = {"overwrite": out.overwrite, "run": run.run, "fresh": run.fresh, "keep_run": run.keep_run}
-    if job.look:
+    if job.look and not run.dry_run:  # the plan names it
         talk.say(job.look)
     api.check_output(job, overwrite=out.overwrite)
     result = api.Result(job)
@@ -153,7 +153,7 @@ def _save(result: "Result", talk: Talk, saving: dict[str, Any]) -> None:
     if report["wants_keyframe"]:
         numbers = ", ".join(map(str, report["wants_keyframe"][:10]))
         talk.say(f"An edited key frame would help at: {numbers}.")
-    talk.say(f"{report['input']['num_frames']} frames in {report['seconds']['total']:.1f} s.")
+    talk.say(f"{_count(report['input']['num_frames'], 'frame')} in {report['seconds']['total']:.1f} s.")
     shown = {name: report[name] for name in ("look", "method", "metrics", "seconds", "wants_keyframe", "warnings")}
     talk.result({"output": made["video"], **made, **shown}, [path for path in made.values() if path])
 
@@ -161,16 +161,26 @@ def _save(result: "Result", talk: Talk, saving: dict[str, Any]) -> None:
 def _plan_lines(plan: dict[str, Any]) -> list[str]:
     cost, output = plan["estimate"], plan["output"]
     shots = [
-        f"  frames {one['first']} to {one['last']}, from {one['from']}" + ", kept as it is" * one["kept"] for one in plan["shots"]
+        f"  {_span(one['first'], one['last'])}, from {one['from']}" + ", kept as it is" * one["kept"] for one in plan["shots"]
     ]
+    more = "; more are placed by tracking where the picture becomes another" if plan["more_by_tracking"] else ""
+    seconds = f"about {cost['seconds']:.0f} s" if cost["seconds"] >= 1 else "less than 1 s"
     return [
-        f"{plan['frames']} frames, {plan['length']}, {len(plan['shots'])} shots:",
+        f"{_count(plan['frames'], 'frame')}, {plan['length']}, {_count(len(plan['shots']), 'shot')}:",
         *shots,
         f"method {plan['method']} on {plan['device']}. {plan['look']}".rstrip(),
-        f"key frames given: {_listed(plan['keyframes_given'])}; edited by the method: {_listed(plan['keyframes_made'])}",
+        f"key frames given: {_listed(plan['keyframes_given'])}; edited by the method: {_listed(plan['keyframes_made'])}{more}",
         f"output {output['path']}: {output['width']}x{output['height']} {output['codec']} {output['pixel_format']}",
-        f"about {cost['seconds']:.0f} s, {_mebi(cost['memory_bytes'])} of memory, {_mebi(cost['disk_bytes'])} of disk",
+        f"{seconds}, {_mebi(cost['memory_bytes'])} of memory, {_mebi(cost['disk_bytes'])} of disk",
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _span(first: int, last: int) -> str:
+    return f"frame {first}" if first == last else f"frames {first} to {last}"
 
 
 def _listed(numbers: list[int]) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -57,7 +56,6 @@ class _EditedKeys(Mapping[int, Tensor]):
 
     def __init__(self, clip: Clip, edit: Edit, editor: ImageEditor, *, pictures: Mapping[int, Tensor | None], run: Run) -> None:
         self.clip, self.edit, self.editor, self.pictures, self.run = clip, edit, editor, pictures, run
-        self._make = lru_cache(maxsize=2)(self._edit)
 
     def __iter__(self) -> Iterator[int]:
         return iter(sorted(self.pictures))
@@ -67,7 +65,7 @@ class _EditedKeys(Mapping[int, Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         own = self.pictures[index]
-        return self._make(index) if own is None else own
+        return self._edit(index) if own is None else own
 
     def _edit(self, index: int) -> Tensor:
         """The picture, from the store where an earlier run left it."""

@@ -14,7 +14,7 @@ from av.subtitles.stream import SubtitleStream
 from ..errors import InputError
 from ..types import Clip
 from .border import Packet, Warn, address, clock_zero, codec_name, ignore, reading, writing
-from .encoding import Encoding
+from .encoding import Encoding, sound_remedy
 from .sound import AacRecoder
 from .subtitles import SubtitleRecoder, can_recode
 
@@ -86,13 +86,14 @@ class Copied:
         if name == "unknown":
             self._warn(f"Sound track {stream.index} has a codec that is unknown here. It is left out.")
             return None
-        if encoding.audio == "aac":
-            recoder = AacRecoder(stream, self._file)
-            _carry_tags(stream, recoder.added)
-            return recoder
-        if name not in self._file.supported_codecs:
-            raise InputError(f"The output cannot hold {name} sound. Write to .mkv, or use --audio aac.")
-        return self._copy(stream)
+        wanted, known = "aac" if encoding.audio == "aac" else name, self._file.supported_codecs
+        if wanted not in known:
+            raise InputError(f"The output cannot hold {wanted} sound. {sound_remedy(wanted, known)}")
+        if encoding.audio == "copy":
+            return self._copy(stream)
+        recoder = AacRecoder(stream, self._file)
+        _carry_tags(stream, recoder.added)
+        return recoder
 
     def _subtitles(self, stream: Stream) -> Convert | None:
         name = codec_name(stream)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -24,12 +25,18 @@ ENCODERS = {
     "vp9": "libvpx-vp9",
     "av1": "libsvtav1",
 }
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+SOUNDS = ("copy", "aac", "none")
+_WORST_CRF = {"h264": 51, "hevc": 51, "vp9": 63, "av1": 63}
 _RGB_X264 = {"rgb24", "bgr24", "bgr0"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """The wish: codec, quality, pixel format, what happens to the sound, and the text of the comment tag."""
+    """The wish: codec, quality, pixel format, what happens to the sound, and the text of the comment tag.
+
+    Raises `ConfigError` for an unknown codec, preset or way with the sound, `InputError` for a `crf` that the codec has not.
+    """
 
     codec: Literal["h264", "hevc", "prores", "ffv1", "vp9", "av1"] = "h264"
     crf: int = 16  # 0 best; prores and ffv1 do not use it
@@ -38,6 +45,15 @@ class Encoding:
     pad_even: bool = False  # odd sizes: repeat the last row and column instead of encoding 4:4:4
     audio: Literal["copy", "aac", "none"] = "copy"
     comment: str = ""
+
+    def __post_init__(self) -> None:
+        for name, known in (("codec", tuple(ENCODERS)), ("preset", PRESETS), ("audio", SOUNDS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(f"There is no {name} {value!r}. The nearest are {nearest(str(value), known)}.")
+        worst = _WORST_CRF.get(self.codec)
+        if worst is not None and not 0 <= self.crf <= worst:
+            raise InputError(f"The crf {self.crf} is outside 0..{worst}, which {self.codec} takes. Give 0 for the best picture.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +84,6 @@ def resolve(clip: Clip, out: Path, encoding: Encoding, warn: Warn = ignore) -> T
         raise InputError(
             f"{out} has a suffix that is not written. Use {', '.join(CONTAINERS)}, or none for a folder of PNG pictures."
         )
-    if encoding.codec not in ENCODERS:
-        raise ConfigError(f"There is no codec {encoding.codec!r}. The nearest are {nearest(encoding.codec, ENCODERS)}.")
     if encoding.codec not in supported(container):
         raise InputError(f"{out.suffix} files cannot hold {encoding.codec}. Write to .mkv, or choose another codec.")
     even = (clip.width + clip.width % 2, clip.height + clip.height % 2) if encoding.pad_even else (clip.width, clip.height)
@@ -179,8 +193,8 @@ def check(clip: Clip, out: str | Path, encoding: Encoding, *, overwrite: bool = 
     if not out.suffix:
         return
     target = resolve(clip, out, encoding, warn)
-    if clip.origin is not None and encoding.audio == "copy":
-        check_sound(clip.origin.path, target.container, out)
+    if clip.origin is not None and encoding.audio != "none":
+        _check_sound(clip.origin.path, encoding, target.container, out)
 
 
 def refuse_input(clip: Clip, out: Path) -> None:
@@ -189,13 +203,22 @@ def refuse_input(clip: Clip, out: Path) -> None:
         raise InputError(f"{out} is the input. Write to another name; the input is never changed.")
 
 
-def check_sound(source: Path, container: str, out: Path) -> None:
-    """Raise `InputError` for sound that the container cannot hold."""
+def _check_sound(source: Path, encoding: Encoding, container: str, out: Path) -> None:
+    """Raise `InputError` for sound, copied or coded anew, that the container cannot hold."""
     known = supported(container)
     with reading(source), av.open(address(source), metadata_errors="replace") as opened:
         names = {codec_name(one) for one in opened.streams.audio} - {"unknown"}
+    if names and encoding.audio == "aac":
+        names = {"aac"}
     for name in sorted(names - known):
-        raise InputError(f"{out.suffix} files cannot hold the sound of {source} ({name}). Write to .mkv, or use --audio aac.")
+        whose = f"the sound of {source} ({name})" if encoding.audio == "copy" else f"{name} sound"
+        raise InputError(f"{out.suffix} files cannot hold {whose}. {sound_remedy(name, known)}")
+
+
+def sound_remedy(name: str, known: Collection[str]) -> str:
+    """What to do about sound of the codec `name` that a container with the codecs `known` cannot hold, as a sentence."""
+    option = "--audio aac" if "aac" in known else "--audio none"
+    return f"Write to .mkv, or use {option}." if name in supported("matroska") else f"Use {option}."
 
 
 def _check_place(out: Path, overwrite: bool) -> None:

@@ -6,7 +6,6 @@ Hertzmann et al., SIGGRAPH 2001, and Jamriska et al., SIGGRAPH 2019, state the p
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -63,7 +62,7 @@ class _Work:
         side = min(part.match_side or _SIDES[run.quality], clip.height, clip.width)
         scale = side / min(clip.height, clip.width)
         self.small = (max(1, round(clip.height * scale)), max(1, round(clip.width * scale)))
-        self.key = lru_cache(maxsize=2)(self._prepare)
+        self.prepared: dict[int, Key] = {}
 
     def advance(self, index: int, state: State) -> tuple[Raw, State]:
         """Frame `index`, and what the next one leans on."""
@@ -72,7 +71,9 @@ class _Work:
             small = resize(frame, *self.small)
             before = torch.from_numpy(state["small"]).to(self.run.device) if state else None
             motion = self._both(small, before) if before is not None else None
-            tracks = {k: self._track(k, index, small, motion, state) for k in self._near(index)}
+            # Only what is near is kept. (No cache that holds a method of this object: a cycle frees its tensors late.)
+            self.prepared = {k: self.prepared.get(k) or self._prepare(k) for k in self._near(index)}
+            tracks = {k: self._track(k, index, small, motion, state) for k in self.prepared}
             if index in self.keys:
                 result, trust = self._full(to_raw(self.keyframes[index], self.clip.bits)), torch.ones_like(frame[:, :1])
             else:
@@ -85,11 +86,14 @@ class _Work:
     def _full(self, raw: Raw) -> Tensor:
         return from_raw(raw)[None].to(self.run.device)
 
-    def _near(self, index: int) -> list[int]:
-        """The key frames on either side of a frame; one that is a key frame itself needs no other."""
-        before = [k for k in self.keys if k <= index][-1:]
-        after = [k for k in self.keys if k > index][:1]
-        return before + after
+    def _near(self, index: int) -> dict[int, float]:
+        """The key frames on either side of a frame, and how near each is: 1 at the key frame, 0 from six sevenths of the way
+        to the other one on, where it no longer counts.
+        """
+        sides = [k for k in self.keys if k <= index][-1:] + [k for k in self.keys if k > index][:1]
+        span = max(sides) - min(sides)
+        near = {k: 1.0 if span == 0 else max(0.0, 1 - abs(index - k) / span * 7 / 6) for k in sides}
+        return {k: share for k, share in near.items() if share > 0}
 
     def _prepare(self, index: int) -> Key:
         source = self._full(self.clip.raw(index))
@@ -119,7 +123,7 @@ class _Work:
 
     def _track(self, key_index: int, index: int, small: Tensor, motion: tuple[Tensor, Tensor] | None, state: State) -> Tracked:
         """Where frame `index` is in the key frame and back, from where it was one frame before."""
-        key = self.key(key_index)
+        key = self.prepared[key_index]
         direct, reverse = self._both(small, key.small)
         grid = grid_of(small)
         towards, away = [grid + direct], [grid + reverse]
@@ -142,10 +146,8 @@ class _Work:
     def _fuse(self, index: int, frame: Tensor, small: Tensor, tracks: Mapping[int, Tracked]) -> tuple[Tensor, Tensor]:
         """What the key frames on either side say, each by its confidence and its distance in time."""
         total, mass, best = torch.zeros_like(frame), torch.zeros_like(frame[:, :1]), torch.zeros_like(frame[:, :1])
-        span = max(tracks) - min(tracks)
-        for key_index, track in tracks.items():
-            picture, trust = render(self.key(key_index), track, frame, small, self.votes)
-            near = 1.0 if span == 0 else 1.0 - abs(index - key_index) / span
+        for key_index, near in self._near(index).items():
+            picture, trust = render(self.prepared[key_index], tracks[key_index], frame, small, self.votes)
             weight = (near * (trust + 0.02)).square()
             total, mass, best = total + weight * picture, mass + weight, torch.maximum(best, trust)
         return total / mass, best
