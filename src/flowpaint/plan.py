@@ -53,6 +53,8 @@ def by_difference(differences: Sequence[float], *, shortest: int = 5, longest: i
     the released code the largest is looked for inside gaps that are too wide, so calm parts do not crowd busy ones, and the
     last frame is always kept. Raises `ConfigError` unless 1 <= shortest and 2 shortest <= longest.
     """
+    if not differences:
+        raise ConfigError("There are no frames to choose key frames from. Give one difference a frame.")
     if shortest < 1 or 2 * shortest > longest:
         raise ConfigError(f"Key frames {shortest} to {longest} frames apart cannot be placed. Give 1 <= shortest <= longest / 2.")
     last = len(differences) - 1

@@ -267,8 +267,11 @@ def _revive(value: Any, hint: Any, where: dataclasses.Field[Any], label: str) ->
     """`value` from a recipe, a TOML file or the command line as the type that the field declares."""
     if value is None:
         return None
-    if where.metadata.get("kind"):
-        return build(where.metadata["kind"], value) if isinstance(value, str) else from_dict(value)
+    kind = where.metadata.get("kind")
+    if kind:
+        if value is None:
+            return None
+        return build(kind, value) if isinstance(value, str) else from_dict({"kind": kind, **value})
     try:
         return _as(value, hint)
     except (TypeError, ValueError) as error:

@@ -41,11 +41,6 @@ def all_raw(clip):
     return [clip.raw(index) for index in range(len(clip))]
 
 
-def known_to_fail(request, propagate, *names):
-    if seams.to_dict(propagate)["part"] in names:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="the baselines do not check their key frames"))
-
-
 def same(one, two):
     return len(one) == len(two) and all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
@@ -132,7 +127,6 @@ def test_looking_on_leaves_no_trace(propagate):
     assert np.array_equal(edited.raw(3), before)
 
 
-@pytest.mark.xfail(strict=True, reason="the frame given out is the one that the next leans on")
 def test_a_frame_given_out_is_the_caller_s(propagate):
     wanted = all_raw(propagate(pan(), keys_of(pan(), 0), Edit(), Run()))
     edited = propagate(pan(), keys_of(pan(), 0), Edit(), Run())
@@ -167,13 +161,11 @@ def test_no_key_frame_is_refused(propagate):
 
 @pytest.mark.parametrize("index", [-1, NUM_FRAMES, 99])
 def test_a_key_frame_outside_the_clip_is_refused(propagate, index, request):
-    known_to_fail(request, propagate, "freeze", "warp")
     with pytest.raises(InputError, match=str(index)):
         propagate(pan(), {0: graded(pan().frame(0)), index: graded(pan().frame(0))}, Edit(), Run())
 
 
 def test_a_key_picture_of_another_size_is_refused(propagate, request):
-    known_to_fail(request, propagate, "freeze")
     clip = pan()
     with pytest.raises(InputError):
         all_raw(propagate(clip, {0: torch.zeros(3, 36, 44)}, Edit(), Run())[:2])

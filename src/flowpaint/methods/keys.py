@@ -37,6 +37,11 @@ def given(clip: Clip, edit: Edit) -> dict[int, Tensor]:
     """The key pictures that came with the edit, mixed with their source as it asks. Raises `InputError` where there are none."""
     if not edit.keyframes:
         raise InputError("There is neither a look nor a key frame. Name a look, or give an edited picture with --keyframe.")
+    for index, picture in edit.keyframes.items():
+        if not 0 <= index < len(clip) or picture.shape[-2:] != (clip.height, clip.width):
+            raise InputError(
+                f"The key picture of frame {index} does not fit {clip}. Give one of the clip's size for a frame of it."
+            )
     return {index: _mixed(picture, clip.frame(index), edit) for index, picture in sorted(edit.keyframes.items())}
 
 

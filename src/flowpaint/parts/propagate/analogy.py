@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError
 from ...seams import FlowEstimator, Run, default
 from ...types import Clip, Edit, Raw, check_shape, from_raw, to_raw
 from ...warp import grid_of, resize, sample_at, warp
-from .chain import Chain, State
+from .chain import Chain, State, check_keyframes
 from .compose import Key, render
 from .layer import stands_apart
 from .match import Matcher, Tracked, confidence, describe, rescale
@@ -43,11 +42,7 @@ class Analogy:
 
     def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:
         """The edited clip, lazy: key frames exactly as given, [3, H, W] in [0, 1], the others in their likeness."""
-        if not keyframes:
-            raise InputError("No key frame was given. Edit at least one frame of the shot.")
-        outside = [index for index in keyframes if not 0 <= index < len(clip)]
-        if outside:
-            raise InputError(f"Key frames {outside} are not in {clip}. Give frames 0..{len(clip) - 1}.")
+        check_keyframes(clip, keyframes)
         return clip.with_frames(Chain(_Work(self, clip, keyframes, edit, run).advance, run, f"analogy/{run.offset}").read)
 
 

@@ -6,11 +6,21 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import InputError
 from ...seams import Run
-from ...types import Raw
+from ...types import Clip, Raw
 
 State: TypeAlias = dict[str, npt.NDArray[np.generic]]
 _KEPT = 3  # checkpoints: the writer may be behind by one segment when a run is killed
+
+
+def check_keyframes(clip: Clip, keyframes: Mapping[int, object]) -> None:
+    """Raise `InputError` unless there are key frames and all of them are in the clip."""
+    if not keyframes:
+        raise InputError("No key frame was given. Edit at least one frame of the shot.")
+    outside = sorted(index for index in keyframes if not 0 <= index < len(clip))
+    if outside:
+        raise InputError(f"Key frames {outside} are not in {clip}. Give frames 0..{len(clip) - 1}.")
 
 
 class Chain:
@@ -31,7 +41,7 @@ class Chain:
     def read(self, index: int) -> Raw:
         """Frame `index`."""
         if self._last is not None and index == self._next - 1:
-            return self._last
+            return self._last.copy()
         if self._last is None or index < self._next:
             self._restart(index)
         while self._next <= index:
@@ -39,7 +49,7 @@ class Chain:
             self._last, self._state = self._advance(self._next, self._state)
             self._next += 1
         assert self._last is not None
-        return self._last
+        return self._last.copy()  # the next frame may lean on this one: what is given out is the caller's
 
     def _is_checkpoint(self, index: int) -> bool:
         return index > 0 and (index + self._run.offset) % self._run.chunk == 0

@@ -18,6 +18,7 @@ from .match import Match, Tracked
 from .regions import Region, Regions
 
 _FOLLOWED = 0.35  # mean trust inside a part below which its own pixels do not tell its motion
+_APART = 0.1  # share of it that moves apart from the background, above which they do all the same
 _ADJOINING = 12  # pixels around it that do then
 
 
@@ -45,7 +46,7 @@ def carry(regions: Regions, track: Tracked, frame: Tensor) -> Carried:
     layer, place, bare, surface, field = none, grid, none, none, track.match.field
     for part in regions.parts:
         leads = _leading(part, apart, trust) if part.is_layer else torch.ones_like(trust)
-        followed = _is_followed(part.mask, trust)
+        followed = _is_followed(part.mask, trust, apart)
         there = _invert(
             _part_motion(part.mask, motion, trust, leads) if followed else _adjoining_motion(part.mask, motion, trust)
         )
@@ -128,10 +129,11 @@ def _trust(match: Match, back: Match) -> Tensor:
     return torch.exp(-back.cost / 0.01) * _returns(back.field, match.field, 3.0)
 
 
-def _is_followed(part: Tensor, trust: Tensor) -> bool:
-    """Whether the source's own pixels inside a part can be followed, so that they tell its motion."""
+def _is_followed(part: Tensor, trust: Tensor, apart: Tensor) -> bool:
+    """Whether the source's own pixels inside a part tell its motion: they can be followed, or are no background."""
     inner = _depth(part).square()
-    return ((inner * trust).sum() / inner.sum().clamp(min=1e-6)).item() > _FOLLOWED
+    inner = inner / inner.sum().clamp(min=1e-6)
+    return (inner * trust).sum().item() > _FOLLOWED or (inner * apart).sum().item() > _APART
 
 
 def _adjoining_motion(part: Tensor, motion: Tensor, trust: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from ...warp import grid_of, length, pixel_grid, sample_at
 
 _STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1), (-1, 1), (1, -1))
 _COARSE = 8  # the exhaustive match sees the picture at one eighth
+_ROUNDING = 1e-6  # on a flat surface all costs are nearly 0, and none is better than another
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -38,8 +39,8 @@ class Match:
     cost: Tensor
 
     def better(self, other: "Match", margin: float = 1.0) -> "Match":
-        """Per pixel `other` where its cost is below `margin` times this one's."""
-        wins = other.cost < margin * self.cost
+        """Per pixel `other` where its cost is below `margin` times this one's, by more than rounding."""
+        wins = other.cost + _ROUNDING < margin * self.cost
         return Match(torch.where(wins, other.field, self.field), torch.where(wins, other.cost, self.cost))
 
 

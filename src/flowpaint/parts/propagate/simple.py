@@ -7,11 +7,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ...errors import InputError
 from ...seams import FlowEstimator, Run, default
-from ...types import Clip, Edit, Raw, from_raw, to_raw
+from ...types import Clip, Edit, Raw, check_shape, from_raw, to_raw
 from ...warp import warp
-from .chain import Chain, State
+from .chain import Chain, State, check_keyframes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +21,9 @@ class WarpChain:
 
     def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:  # noqa: ARG002
         """The edited clip, lazy. Before the first key frame, that one is carried backwards in a single step."""
-        if not keyframes:
-            raise InputError("No key frame was given. Edit at least one frame of the shot.")
+        check_keyframes(clip, keyframes)
+        for picture in keyframes.values():
+            check_shape(keyframe=(picture, f"3 {clip.height} {clip.width}"))
         first = min(keyframes)
 
         def advance(index: int, state: State) -> tuple[Raw, State]:
@@ -47,7 +47,8 @@ class Freeze:
 
     def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:  # noqa: ARG002
         """The edited clip, lazy."""
-        if not keyframes:
-            raise InputError("No key frame was given. Edit at least one frame of the shot.")
+        check_keyframes(clip, keyframes)
+        for picture in keyframes.values():
+            check_shape(keyframe=(picture, f"3 {clip.height} {clip.width}"))
         shown = {index: to_raw(picture, clip.bits) for index, picture in keyframes.items()}
-        return clip.with_frames(lambda index: shown[max((k for k in shown if k <= index), default=min(shown))])
+        return clip.with_frames(lambda index: shown[max((k for k in shown if k <= index), default=min(shown))].copy())

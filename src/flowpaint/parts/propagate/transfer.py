@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...smoothing import box, smooth_on_grid
-from ...warp import resize, sample_at
+from ...warp import grid_of, resize, sample_at
 from .match import rescale
 
 Votes = Literal[1, 5, 13]
@@ -65,7 +65,8 @@ class ColourMap:
         there are samples, wide ones that reach across colours the picture does not have (moments on a grid: the bilateral
         grid's idea, Chen et al., SIGGRAPH 2007).
         """
-        s, e = source[0].flatten(1).T, edited[0].flatten(1).T
+        # The change is fitted, not the colour: the ridge then draws towards no change.
+        s, e = source[0].flatten(1).T, (edited - source)[0].flatten(1).T
         cell = (s * (nodes - 1)).round().long().clamp(0, nodes - 1)
         index = (cell[:, 0] * nodes + cell[:, 1]) * nodes + cell[:, 2]
         columns = [s.new_ones(len(s), 1), s, (s[:, :, None] * s[:, None]).flatten(1), e, (s[:, :, None] * e[:, None]).flatten(1)]
@@ -85,7 +86,7 @@ class ColourMap:
         offset = target_mean - (mean[:, None] @ slopes)[:, 0]
         steps = torch.linspace(0, 1, nodes, device=s.device)
         colours = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).reshape(-1, 3)
-        mapped = offset + (colours[:, None] @ slopes)[:, 0]
+        mapped = colours + offset + (colours[:, None] @ slopes)[:, 0]
         return cls(mapped.T.reshape(1, 3, nodes, nodes, nodes))
 
     def __call__(self, picture: Tensor) -> Tensor:
@@ -153,11 +154,13 @@ class Transfer:
         """R and S_0 as the neighbours' matches see them here, weighted by likeness of colour: [1, 6, H, W]."""
         height, width = field.shape[-2:]
         reach = max(abs(step) for tap in taps for step in tap)
-        padded = F.pad(field, (reach,) * 4, mode="replicate") if reach else field
+        # At the border neighbours beyond it are thought to be displaced alike.
+        shift = field - grid_of(field)
+        padded = F.pad(shift, (reach,) * 4, mode="replicate") if reach else shift
         total, mass = torch.zeros_like(self.voted[..., :1, :1]), torch.zeros_like(field[:, :1])
         for x, y in taps:
             theirs = padded[..., reach + y : reach + y + height, reach + x : reach + x + width]
-            vote = sample_at(self.voted, theirs - field.new_tensor([x, y])[None, :, None, None])
+            vote = sample_at(self.voted, theirs + grid_of(field))
             weight = 1.0 / (0.01 + (vote[:, 3:] - frame).square().sum(dim=1, keepdim=True))
             total, mass = total + weight * vote, mass + weight
         voted: Tensor = total / mass
