@@ -2,7 +2,7 @@
 
 The source is repeated until it has the frames asked for (each repetition ends in a cut, so shots are found and edited too).
 
-    python scripts/bench_command.py CLIP --frames 2000 --words "van gogh" [-- more options of `flowpaint edit`]
+    python scripts/bench_command.py CLIP --frames 2000 --words "van gogh" [more options of `flowpaint edit`]
 """
 
 import os
@@ -75,12 +75,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--size", type=int, help="cut to a square of this many pixels")
     parser.add_argument("--words", default="van gogh")
-    parser.add_argument("options", nargs="*")
-    chosen = parser.parse_args()
+    chosen, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         source = repeated(chosen.clip, chosen.frames, Path(folder), chosen.size)
         out = Path(folder) / "out.mp4"
-        command = [sys.executable, "-m", "flowpaint", "edit", str(source), chosen.words, "-o", str(out), "-q", *chosen.options]
+        command = [sys.executable, "-m", "flowpaint", "edit", str(source), chosen.words, "-o", str(out), "-q", *options]
         started = time.perf_counter()
         process = subprocess.Popen(command)
         samples: list[tuple[float, int]] = []

@@ -265,8 +265,6 @@ def _plain(value: Any) -> Any:
 
 def _revive(value: Any, hint: Any, where: dataclasses.Field[Any], label: str) -> Any:
     """`value` from a recipe, a TOML file or the command line as the type that the field declares."""
-    if value is None:
-        return None
     kind = where.metadata.get("kind")
     if kind:
         if value is None:

@@ -160,12 +160,12 @@ def test_no_key_frame_is_refused(propagate):
 
 
 @pytest.mark.parametrize("index", [-1, NUM_FRAMES, 99])
-def test_a_key_frame_outside_the_clip_is_refused(propagate, index, request):
+def test_a_key_frame_outside_the_clip_is_refused(propagate, index):
     with pytest.raises(InputError, match=str(index)):
         propagate(pan(), {0: graded(pan().frame(0)), index: graded(pan().frame(0))}, Edit(), Run())
 
 
-def test_a_key_picture_of_another_size_is_refused(propagate, request):
+def test_a_key_picture_of_another_size_is_refused(propagate):
     clip = pan()
     with pytest.raises(InputError):
         all_raw(propagate(clip, {0: torch.zeros(3, 36, 44)}, Edit(), Run())[:2])

@@ -1,7 +1,7 @@
 """From names, files and words to a method: which algorithm, which editor of pictures, which look."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,24 +42,8 @@ def _named(method: str | Path) -> Method:
         recipe = {"kind": "method", **toml.load(Path(method))}
         if recipe["kind"] != "method":
             raise ConfigError(f"{method} describes a {recipe['kind']}, not a method. Give the recipe of a method.")
-        return cast(Method, seams.from_dict(with_kinds(recipe, "method")))
+        return cast(Method, seams.from_dict(recipe))
     return cast(Method, seams.build("method", str(method)))
-
-
-def with_kinds(recipe: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """`recipe` with `kind` said in it and in the parts it holds, wherever it is left out: the field that holds them implies it.
-
-    Raises `ConfigError` for unknown parts.
-    """
-    whole = {"kind": kind, **recipe}
-    if not isinstance(whole.get("part"), str):
-        return whole  # whoever builds it says what is missing
-    known = dataclasses.fields(seams.part_class(whole["kind"], whole["part"]))
-    held = {one.name: one.metadata["kind"] for one in known if "kind" in one.metadata}
-    return {
-        name: with_kinds(value, held[name]) if name in held and isinstance(value, Mapping) else value
-        for name, value in whole.items()
-    }
 
 
 def _editor(prompt: str, style: str | None) -> tuple[seams.ImageEditor, str]:

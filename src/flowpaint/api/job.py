@@ -11,7 +11,7 @@ from ..errors import ConfigError, InputError, nearest
 from ..report import versions
 from ..video import Encoding, read_comment
 from . import toml
-from .choose import DEFAULT_METHOD, choose_method, with_kinds
+from .choose import DEFAULT_METHOD, choose_method
 
 Kind = Literal["edit", "propagate", "deflicker"]
 Quality = Literal["draft", "normal", "best"]
@@ -169,7 +169,7 @@ def _completed(values: Mapping[str, Any]) -> Job:
     method = values.get("method", "deflicker" if values.get("kind") == "deflicker" else DEFAULT_METHOD)
     if not isinstance(method, str):
         job = Job.from_dict(values)
-        return replace(job, method=with_kinds(job.method, "method")) if job.method else job
+        return replace(job, method={"kind": "method", **job.method}) if job.method else job
     job = Job.from_dict({**values, "method": {}})
     chosen, look = choose_method(method, prompt=job.prompt, style=job.style)
     return replace(job, method=recipe_of(chosen), look=look)
