@@ -10,8 +10,8 @@ from ..video.encoding import resolve
 from .render import side_by_side
 from .result import CHUNK, Files, Result, Saving, run_folder
 
-# Rough guesses for two cores until docs/benchmarks.md has measured ones; seconds for a million pixels.
-_FRAME_SECONDS = {"analogy": 0.9, "warp": 0.25, "freeze": 0.05, "frame-by-frame": 3.0, "deflicker": 1.2}
+# Seconds for a million pixels on two cores. Analogy from docs/benchmarks.md (0.98 at 720p, 1.4 at 512x512); the rest are guesses.
+_FRAME_SECONDS = {"analogy": 1.2, "warp": 0.25, "freeze": 0.05, "frame-by-frame": 3.0, "deflicker": 1.2}
 _KEYFRAME_SECONDS = 3.0  # a look or a style on one picture
 _READ_SECONDS = 0.06  # finding shots, encoding and measuring
 _UNKNOWN = 2.0  # a method that is not in the table
