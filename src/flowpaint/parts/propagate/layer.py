@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...smoothing import box, dilate, erode, extend, gaussian
 from ...warp import affine_motion, grid_of, inside, length, sample_at
-from .match import Match, Tracked
+from .match import Match, Tracked, returns_to
 from .regions import Region, Regions
 
 _FOLLOWED = 0.35  # mean trust inside a part below which its own pixels do not tell its motion
@@ -52,7 +52,7 @@ def carry(regions: Regions, track: Tracked, frame: Tensor) -> Carried:
         )
         shows = sample_at(gaussian(dilate(part.mask, 2), 1.0), there)
         expected = sample_at(part.mask, there)
-        returns = _returns(track.match.field, track.back.field, 4.0)
+        returns = returns_to(track.match.field, track.back.field, 4.0)
         within = sample_at(dilate(part.mask, 1), track.match.field)
         # What surely shows a point outside the part is not of the part, whatever its colour.
         elsewhere = (1 - within) * returns * torch.exp(-track.match.cost / 0.01)
@@ -89,12 +89,6 @@ def _leading(part: Region, apart: Tensor, trust: Tensor) -> Tensor:
     return torch.lerp(torch.ones_like(apart), apart, front.clamp(0, 1))
 
 
-def _returns(there: Tensor, back: Tensor, slack: float) -> Tensor:
-    """How nearly the field `there`, followed by the field `back`, returns to each pixel: [1, 1, h, w], 1 = exactly."""
-    miss = length(sample_at(back, there) - grid_of(there))
-    return torch.exp(-(miss / slack).square())
-
-
 def _in_front(regions: Regions, track: Tracked) -> Tensor:
     """Pixels that show something of the source which was not edited and passes before the layer: [1, 1, h, w]."""
     unedited = track.apart * (1 - dilate(regions.mask, 3))
@@ -126,7 +120,7 @@ def stands_apart(regions: Regions, match: Match, back: Match, before: Tensor | N
 
 def _trust(match: Match, back: Match) -> Tensor:
     """How surely each of the key frame's pixels was found again: [1, 1, h, w] in [0, 1]."""
-    return torch.exp(-back.cost / 0.01) * _returns(back.field, match.field, 3.0)
+    return torch.exp(-back.cost / 0.01) * returns_to(back.field, match.field, 3.0)
 
 
 def _is_followed(part: Tensor, trust: Tensor, apart: Tensor) -> bool:

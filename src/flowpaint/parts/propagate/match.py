@@ -151,11 +151,14 @@ def rescale(field: Tensor, height: int, width: int) -> Tensor:
     return pixel_grid(height, width, field.device) + shift
 
 
+def returns_to(there: Tensor, back: Tensor, slack: float) -> Tensor:
+    """How nearly the field `there`, followed by the field `back`, returns to each pixel: [1, 1, h, w], 1 = exactly."""
+    miss = length(sample_at(back, there) - grid_of(there))
+    return torch.exp(-(miss / slack).square())
+
+
 def confidence(match: Match, back: Tensor) -> Tensor:
     """How far a match can be trusted, [1, 1, H, W] in [0, 1]: low cost, and `back` (the key frame's field into this frame)
     returns within about two pixels.
     """
-    grid = grid_of(match.field)
-    miss = length(sample_at(back, match.field) - grid)
-    returns = torch.exp(-(miss / 3.0).square())
-    return gaussian(returns * torch.exp(-match.cost / 0.02), 1.0)
+    return gaussian(returns_to(match.field, back, 3.0) * torch.exp(-match.cost / 0.02), 1.0)
