@@ -1,6 +1,6 @@
-"""Smoothing and morphology on tensors: box and Gaussian means, dilation, normalised convolution.
+"""Smoothing and morphology on tensors: box and Gaussian means, dilation, differences, normalised convolution.
 
-Every function takes [N, C, H, W] and keeps that shape; edges repeat.
+Every function takes [N, C, H, W] and, but for `gradient`, keeps that shape; edges repeat.
 """
 
 import torch
@@ -32,12 +32,21 @@ def gaussian(x: Tensor, sigma: float) -> Tensor:
 
 def dilate(x: Tensor, radius: int) -> Tensor:
     """The maximum over a square of side 2 radius + 1."""
-    return F.max_pool2d(x, 2 * radius + 1, stride=1, padding=radius)
+    rows = F.max_pool2d(x, (1, 2 * radius + 1), stride=1, padding=(0, radius))
+    return F.max_pool2d(rows, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
 
 
 def erode(x: Tensor, radius: int) -> Tensor:
     """The minimum over a square of side 2 radius + 1; outside the picture counts as full."""
-    return -F.max_pool2d(-x, 2 * radius + 1, stride=1, padding=radius)
+    return -dilate(-x, radius)
+
+
+def gradient(x: Tensor) -> Tensor:
+    """Central differences of one channel [N, 1, H, W], across and down: [N, 2, H, W]."""
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    return torch.cat([across, down], dim=1)
 
 
 def smooth_on_grid(x: Tensor, sigma: float) -> Tensor:

@@ -16,9 +16,9 @@ from ...seams import FlowEstimator, Run, default
 from ...types import Clip, Edit, Raw, check_shape, from_raw, to_raw
 from ...warp import grid_of, resize, sample_at, warp
 from .chain import Chain, State, check_keyframes
-from .compose import Key, render
-from .layer import stands_apart
-from .match import Matcher, Tracked, confidence, describe, rescale
+from .compose import Key, Tracked, render
+from .layer import Known, carry
+from .match import Matcher, confidence, describe, rescale
 from .regions import Regions
 from .transfer import Transfer, Votes
 
@@ -72,7 +72,7 @@ class _Work:
             if index in self.keys:
                 result, trust = self._full(to_raw(self.keyframes[index], self.clip.bits)), torch.ones_like(frame[:, :1])
             else:
-                result, trust = self._fuse(index, frame, small, tracks)
+                result, trust = self._fuse(index, frame, tracks)
                 result = self._settle(result, trust, small, motion, state)
             self.run.notes.frame(self.run.offset + index, confidence=trust.mean().item())
             raw = to_raw(result[0], self.clip.bits)
@@ -101,14 +101,14 @@ class _Work:
                 f"The edit of frame {self.run.offset + index} changes the object's outline, which correspondence cannot move. "
                 "The method for that is stablev2v (from a later version on); until then edit more frames by hand."
             )
-        weights = None if regions.is_global else resize(regions.mask, *source.shape[-2:])
+        where = None if regions.is_global else resize(regions.clean(), *source.shape[-2:])
         return Key(
             source=source,
             edited=edited,
             described=describe(small),
             small=small,
             regions=regions,
-            transfer=Transfer.measure(source, edited, ridge=self.part.ridge, weights=weights),
+            transfer=Transfer.measure(source, edited, ridge=self.part.ridge, where=where),
         )
 
     def _both(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,18 +131,25 @@ class _Work:
         match = Matcher(described, key.described)(towards, search=search)
         there = Matcher(key.described, described)
         if regions.is_global:
-            back, apart = there.pick(away), torch.zeros_like(match.cost)
+            back, carried = there.pick(away), None
         else:
             back = there(away, search=search)
-            known = state.get(f"{key_index}/apart")
-            apart = stands_apart(regions, match, back, None if known is None else torch.from_numpy(known).to(small))
-        return Tracked(match=match, back=back, trust=confidence(match, back.field), apart=apart)
+            carried = carry(regions, match, back, small, self._known(key_index, motion, state))
+        return Tracked(match, back, confidence(match, back.field), carried)
 
-    def _fuse(self, index: int, frame: Tensor, small: Tensor, tracks: Mapping[int, Tracked]) -> tuple[Tensor, Tensor]:
+    def _known(self, key_index: int, motion: tuple[Tensor, Tensor] | None, state: State) -> Known | None:
+        """What the frame before knew of a local edit's parts, brought to this frame."""
+        if motion is None or f"{key_index}/apart" not in state:
+            return None
+        names = (f"{key_index}/apart", "small", f"{key_index}/bodies")
+        apart, before, bodies = (torch.from_numpy(state[name]).to(motion[0]) for name in names)
+        return Known(apart, warp(before, motion[0]), warp(bodies, motion[0]))
+
+    def _fuse(self, index: int, frame: Tensor, tracks: Mapping[int, Tracked]) -> tuple[Tensor, Tensor]:
         """What the key frames on either side say, each by its confidence and its distance in time."""
         total, mass, best = torch.zeros_like(frame), torch.zeros_like(frame[:, :1]), torch.zeros_like(frame[:, :1])
         for key_index, near in self._near(index).items():
-            picture, trust = render(self.prepared[key_index], tracks[key_index], frame, small, self.votes)
+            picture, trust = render(self.prepared[key_index], tracks[key_index], frame, self.votes)
             weight = (near * (trust + 0.02)).square()
             total, mass, best = total + weight * picture, mass + weight, torch.maximum(best, trust)
         return total / mass, best
@@ -163,5 +170,7 @@ class _Work:
         for key_index, track in tracks.items():
             state[f"{key_index}/towards"] = track.match.field.cpu().numpy()
             state[f"{key_index}/away"] = track.back.field.cpu().numpy()
-            state[f"{key_index}/apart"] = track.apart.cpu().numpy()
+            if track.carried is not None:
+                state[f"{key_index}/apart"] = track.carried.known.apart.cpu().numpy()
+                state[f"{key_index}/bodies"] = track.carried.known.bodies.cpu().numpy()
         return state

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ...warp import resize, sample_at
-from .layer import carry, widen
-from .match import Tracked, rescale
+from .layer import Carried
+from .match import Match, rescale
 from .regions import Regions
 from .transfer import Transfer, Votes
 
@@ -26,21 +26,31 @@ class Key:
     transfer: Transfer
 
 
-def render(key: Key, track: Tracked, frame: Tensor, small: Tensor, votes: Votes) -> tuple[Tensor, Tensor]:
-    """`frame` [1, 3, H, W] (`small` at matching size) edited like `key`, and how far to trust it [1, 1, H, W]."""
+@dataclass(frozen=True)
+class Tracked:
+    """A frame against a key frame, at matching size: where the frame is in the key, back again, how far to trust it, and
+    where the parts of a local edit are (None for a global one).
+    """
+
+    match: Match
+    back: Match
+    trust: Tensor  # [1, 1, h, w] in [0, 1]
+    carried: Carried | None
+
+
+def render(key: Key, track: Tracked, frame: Tensor, votes: Votes) -> tuple[Tensor, Tensor]:
+    """`frame` [1, 3, H, W] edited like `key`, and how far to trust it [1, 1, H, W]."""
     height, width = frame.shape[-2:]
-    if key.regions.is_global:
+    carried = track.carried
+    if carried is None:
         picture = key.transfer(frame, rescale(track.match.field, height, width), votes)
         return picture, resize(track.trust, height, width)
-    carried = carry(key.regions, track, small)
-    surface, layer, bare = (resize(one, height, width) for one in (carried.surface, carried.layer, carried.bare))
+    surface, layer = (resize(one, height, width) for one in (carried.surface, carried.layer))
     result = frame
     if surface.max() > 0:
         result = torch.lerp(result, key.transfer(frame, rescale(carried.field, height, width), votes), surface)
     if layer.max() > 0:
         picture = sample_at(key.edited, rescale(carried.place, height, width))
-        # Where the source's object peeps out beside its layer, the layer is widened.
-        result = torch.lerp(result, widen(picture, layer), bare)
         result = torch.lerp(result, picture, layer)
     # Outside the edit there is nothing to get wrong.
     return result, torch.maximum(resize(track.trust, height, width), 1 - torch.maximum(surface, layer))

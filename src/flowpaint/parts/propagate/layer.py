@@ -14,70 +14,107 @@ from torch import Tensor
 
 from ...smoothing import box, dilate, erode, extend, gaussian
 from ...warp import affine_motion, grid_of, inside, length, sample_at
-from .match import Match, Tracked, returns_to
+from .match import Match, returns_to
 from .regions import Region, Regions
+from .silhouette import Labelled, meet, refine, resemble
 
 _FOLLOWED = 0.35  # mean trust inside a part below which its own pixels do not tell its motion
 _APART = 0.1  # share of it that moves apart from the background, above which they do all the same
 _ADJOINING = 12  # pixels around it that do then
+_ASTRAY = 0.05  # what a match costs more that does not lead back
+_FIRST_REACH, _REACH = (12, 6), (5, 2)  # pixels by which an object may stand out from, or back from, where it is expected
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the frame before teaches: `apart` [1, 1, h, w], on the key frame's grid, 1 where its pixels do not move as the
+    background does; on this frame's grid its `picture` [1, 3, h, w] and `bodies` [1, P, h, w], the source's object under
+    each part.
+    """
+
+    apart: Tensor
+    picture: Tensor
+    bodies: Tensor
 
 
 @dataclass(frozen=True)
 class Carried:
     """Where the parts are in a frame, on its grid at matching size.
 
-    `layer` [1, 1, h, w]: how much of a layer shows, of the key frame's points `place` [1, 2, h, w]; `bare` [1, 1, h, w]: the
-    source's object peeps out beside its layer; `surface` [1, 1, h, w]: a recoloured part of the source is seen here, of the
-    key frame's points `field` [1, 2, h, w].
+    `layer` [1, 1, h, w]: how much of a layer shows, of the key frame's points `place` [1, 2, h, w]; `surface` [1, 1, h, w]: a
+    recoloured part of the source is seen here, of the key frame's points `field` [1, 2, h, w]. `known` is for the next frame.
     """
 
     layer: Tensor
     place: Tensor
-    bare: Tensor
     surface: Tensor
     field: Tensor
+    known: Known
 
 
-def carry(regions: Regions, track: Tracked, frame: Tensor) -> Carried:
-    """The parts of an edit in `frame` [1, 3, h, w], whose correspondence with the key frame is `track`."""
+def carry(regions: Regions, match: Match, back: Match, frame: Tensor, known: Known | None) -> Carried:
+    """The parts of an edit in `frame` [1, 3, h, w]: `match` says where it is in the key frame, `back` where that is in it.
+
+    `known` is what the frame before left, carried along to this one.
+    """
     grid = grid_of(frame)
-    motion, trust, apart = track.back.field - grid, _trust(track.match, track.back), track.apart
+    apart = stands_apart(regions, match, back, known.apart if known else None)
+    motion, trust = back.field - grid, _trust(match, back)
     none = torch.zeros_like(trust)
-    layer, place, bare, surface, field = none, grid, none, none, track.match.field
-    for part in regions.parts:
+    layer, place, surface, field, bodies = none, grid, none, match.field, []
+    for number, part in enumerate(regions.parts):
         leads = _leading(part, apart, trust) if part.is_layer else torch.ones_like(trust)
         followed = _is_followed(part.mask, trust, apart)
         there = _invert(
             _part_motion(part.mask, motion, trust, leads) if followed else _adjoining_motion(part.mask, motion, trust)
         )
-        shows = sample_at(gaussian(dilate(part.mask, 2), 1.0), there)
-        expected = sample_at(part.mask, there)
-        returns = returns_to(track.match.field, track.back.field, 4.0)
-        within = sample_at(dilate(part.mask, 1), track.match.field)
-        # What surely shows a point outside the part is not of the part, whatever its colour.
-        elsewhere = (1 - within) * returns * torch.exp(-track.match.cost / 0.01)
-        seen = part.outline.find(frame, expected) * (1 - elsewhere) if part.outline else none
+        body = none
+        if part.outline:
+            last = Labelled(known.picture, known.bodies[:, number : number + 1]) if known else None
+            there, body = _follow_body(part, frame, key=regions.source, last=last, match=match, back=back, place=there)
+        bodies.append(body)
         if part.is_layer:
+            shows = sample_at(gaussian(dilate(part.mask, 2), 1.0), there)
             shows = shows * inside(there - grid)  # nothing is known of a layer beyond the key frame's border
             if followed:
-                shows = shows * (1 - _in_front(regions, track) * sample_at(leads, there))
+                shows = shows * (1 - _in_front(regions, match, apart) * sample_at(leads, there))
             place, layer = torch.where(shows > layer, there, place), torch.maximum(layer, shows)
-            bare = torch.maximum(bare, seen)
         else:
-            # Its match lies in the part, and leads back or is where the part's motion puts it; or it has the part's colours.
-            own = torch.maximum(seen, within * (returns if part.outline else torch.maximum(returns, expected)))
+            own = body if part.outline else _lies_within(part, match, back, there)
             # A pixel of the part whose match went astray, outside the part, takes the part's own motion.
             lost = (own > 0.5) & (sample_at(part.mask, field) < 0.5)
             field, surface = torch.where(lost, there, field), torch.maximum(surface, own)
-    return Carried(layer, place, gaussian(dilate(bare, 1), 0.7), gaussian(surface, 0.7), field)
+    left = Known(apart, frame, torch.cat(bodies, dim=1) if bodies else none[:, :0])
+    return Carried(layer, place, gaussian(surface, 0.7), field, left)
 
 
-def widen(picture: Tensor, layer: Tensor) -> Tensor:
-    """A layer's `picture` [1, 3, H, W] carried outward from where `layer` [1, 1, H, W] shows it surely."""
-    unit = max(1.0, min(picture.shape[-2:]) / 256)
-    # A layer's rim holds some of what lay around the edit, which must not be spread.
-    inner = erode((layer > 0.9).float(), round(5 * unit))
-    return extend(picture, inner, 3 * unit)
+def _follow_body(
+    part: Region, frame: Tensor, *, key: Tensor, last: Labelled | None, match: Match, back: Match, place: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A part's motion `place`, a layer's bent to where its object is seen in `frame`; and that object, [1, 1, h, w] in [0, 1].
+
+    What pixels resemble, in the source's `key` frame and in the frame before, says where the object may be and where it
+    surely is; between the two its colours and its edges decide.
+    """
+    assert part.outline is not None
+    returns = returns_to(match.field, back.field, 4.0)
+    sure = torch.exp(-match.cost / 0.01) * returns
+    held = sure * torch.exp(-(length(match.field - place) / 2.0).square())
+    bent = meet(place, part.body, last.label, held) if part.is_layer and last else place
+    laid = Labelled(sample_at(key, bent), sample_at(part.body, bent))
+    matched, cost = sample_at(part.body, match.field), match.cost + _ASTRAY * (1 - returns)
+    label = resemble(frame, [laid, last] if last else [laid], matched, cost)
+    # What surely shows a point outside the object is not of it, whatever it resembles.
+    label = label * (1 - sure * (1 - sample_at(dilate(part.body, 1), match.field)))
+    found = part.outline.find(frame, label, *(_REACH if last else _FIRST_REACH))
+    body = refine(frame, torch.maximum(found * (label > 0.1), (label > 0.8).float()))
+    return (meet(place, part.body, body, held) if part.is_layer else place), body
+
+
+def _lies_within(part: Region, match: Match, back: Match, there: Tensor) -> Tensor:
+    """Pixels whose match lies in a recoloured part, and leads back or is where the part's motion puts it."""
+    returns = returns_to(match.field, back.field, 4.0)
+    return sample_at(dilate(part.mask, 1), match.field) * torch.maximum(returns, sample_at(part.mask, there))
 
 
 def _leading(part: Region, apart: Tensor, trust: Tensor) -> Tensor:
@@ -89,11 +126,11 @@ def _leading(part: Region, apart: Tensor, trust: Tensor) -> Tensor:
     return torch.lerp(torch.ones_like(apart), apart, front.clamp(0, 1))
 
 
-def _in_front(regions: Regions, track: Tracked) -> Tensor:
+def _in_front(regions: Regions, match: Match, apart: Tensor) -> Tensor:
     """Pixels that show something of the source which was not edited and passes before the layer: [1, 1, h, w]."""
-    unedited = track.apart * (1 - dilate(regions.mask, 3))
-    sure = torch.exp(-track.match.cost / 0.005)
-    seen = (sample_at(unedited, track.match.field) * sure > 0.5).float()
+    unedited = apart * (1 - dilate(regions.mask, 3))
+    sure = torch.exp(-match.cost / 0.005)
+    seen = (sample_at(unedited, match.field) * sure > 0.5).float()
     return gaussian(dilate(erode(seen, 1), 2), 1.0)
 
 

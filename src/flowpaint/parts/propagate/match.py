@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...smoothing import box, gaussian, smooth_on_grid
+from ...smoothing import box, gaussian, gradient, smooth_on_grid
 from ...warp import grid_of, length, pixel_grid, sample_at
 
 _STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1), (-1, 1), (1, -1))
@@ -25,10 +25,7 @@ _LUMA = (0.299, 0.587, 0.114)
 def describe(picture: Tensor) -> Tensor:
     """What is compared: colour, and the gradient of luma counted twice. [1, 5, H, W] of [1, 3, H, W]."""
     luma = (picture * picture.new_tensor(_LUMA)[None, :, None, None]).sum(dim=1, keepdim=True)
-    padded = F.pad(luma, (1, 1, 1, 1), mode="replicate")
-    across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    return torch.cat([picture, across, down], dim=1)
+    return torch.cat([picture, gradient(luma)], dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +39,6 @@ class Match:
         """Per pixel `other` where its cost is below `margin` times this one's, by more than rounding."""
         wins = other.cost + _ROUNDING < margin * self.cost
         return Match(torch.where(wins, other.field, self.field), torch.where(wins, other.cost, self.cost))
-
-
-@dataclass(frozen=True)
-class Tracked:
-    """A frame against a key frame, at matching size: where the frame is in the key, back again, and how far to trust it.
-
-    `apart` is on the key frame's grid: 1 where its pixels do not move as the background does (for local edits).
-    """
-
-    match: Match
-    back: Match
-    trust: Tensor  # [1, 1, h, w] in [0, 1]
-    apart: Tensor  # [1, 1, h, w] in [0, 1]
 
 
 @dataclass(frozen=True)

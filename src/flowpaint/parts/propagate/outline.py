@@ -11,7 +11,6 @@ from torch import Tensor
 from ...smoothing import dilate, erode
 
 _NEAR = 24  # pixels around the object that teach what its background looks like
-_OUTWARD, _INWARD = 12, 6  # pixels by which the outline may be off
 _NO_RECTANGLE = (0, 0, 1, 1)  # ignored: the labels say where the object may be
 _RELIABLE = 0.8  # overlap with the outline it was taught, when it must find that one again
 
@@ -41,15 +40,17 @@ class Outline:
         overlap = (found * mask).sum() / torch.maximum(found, mask).sum()
         return outline if overlap > _RELIABLE else None
 
-    def find(self, picture: Tensor, expected: Tensor) -> Tensor:
-        """The object's mask [1, 1, h, w], 0 or 1, in `picture` [1, 3, h, w], near its `expected` one."""
+    def find(self, picture: Tensor, expected: Tensor, outward: int = 12, inward: int = 6) -> Tensor:
+        """The object's mask [1, 1, h, w], 0 or 1, in `picture` [1, 3, h, w]: its `expected` one may be off by `outward` and
+        `inward` pixels.
+        """
         expected = (expected > 0.5).float()
-        possible = dilate(expected, _OUTWARD)[0, 0].cpu().numpy() > 0.5
+        possible = dilate(expected, outward)[0, 0].cpu().numpy() > 0.5
         found = np.zeros(possible.shape, np.float32)
         if not possible.any():
             return torch.from_numpy(found).to(expected)[None, None]
         labels = np.where(expected[0, 0].cpu().numpy() > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-        labels[erode(expected, _INWARD)[0, 0].cpu().numpy() > 0.5] = cv2.GC_FGD
+        labels[erode(expected, inward)[0, 0].cpu().numpy() > 0.5] = cv2.GC_FGD
         labels[~possible] = cv2.GC_BGD
         window = _window(possible)
         inner = labels[window].copy()

@@ -25,21 +25,43 @@ _SHAPE_SHARE = 0.03  # of the edited area: more uncovered background than this m
 
 @dataclass(frozen=True)
 class Region:
-    """One connected edited part: `mask` [1, 1, h, w], and the outline of the source's object under it, where it has one."""
+    """One connected edited part: `mask` [1, 1, h, w], and the source's object under it, where there is one: its `body`
+    [1, 1, h, w] and what its `outline` looks like.
+    """
 
     mask: Tensor
     is_layer: bool
+    body: Tensor
     outline: Outline | None
+
+    @classmethod
+    def learn(cls, source: Tensor, mask: Tensor, explained: Tensor) -> "Region":
+        """The part of an edit of `source` [1, 3, h, w] under `mask`; `explained` [1, 1, h, w] as `_explained` tells."""
+        outline = Outline.learn(source, mask)
+        is_layer = ((explained * mask).sum() / mask.sum()).item() < _RECOLOURED
+        body = mask
+        if outline:
+            # What was recoloured is the object itself, and the mask errs by little; a layer may cover more, or less, of it.
+            body = outline.find(source, mask) * mask if is_layer else outline.find(source, mask, outward=0, inward=2)
+        return cls(mask, is_layer, body, outline)
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Where an edit is, at matching size: everywhere, or in `mask` [1, 1, h, w], which `parts` divide."""
+    """Where an edit of `source` [1, 3, h, w] is, at matching size: everywhere, or in `mask` [1, 1, h, w], which `parts`
+    divide.
+    """
 
+    source: Tensor
     mask: Tensor
     parts: tuple[Region, ...]
     is_global: bool
     changes_shape: bool
+
+    def clean(self) -> Tensor:
+        """Where recoloured surfaces were recoloured beyond doubt, [1, 1, h, w] in [0, 1]: away from the edit's soft rim."""
+        surfaces = [erode(part.mask * part.body, 3) for part in self.parts if not part.is_layer]
+        return gaussian(torch.cat([torch.zeros_like(self.mask), *surfaces]).amax(dim=0, keepdim=True), 1.0)
 
     @classmethod
     def find(cls, source: Tensor, edited: Tensor, extent: Extent) -> "Regions":
@@ -47,18 +69,15 @@ class Regions:
         # Editors disturb fine texture everywhere, but by zero on average: tones tell where something was changed.
         toned = gaussian(edited - source, 6.0).abs().amax(dim=1, keepdim=True)
         if extent == "global" or (extent == "auto" and (toned > 0.03).float().mean() > _GLOBAL_SHARE):
-            return cls(torch.ones_like(toned), (), is_global=True, changes_shape=False)
+            return cls(source, torch.ones_like(toned), (), is_global=True, changes_shape=False)
         fitted = apply_affine(source, fit_affine(source[0], edited[0], (toned[0] < 0.05).float() + 1e-3))
         difference = gaussian((edited - fitted).abs().amax(dim=1, keepdim=True), 1.5)
         threshold = min(0.2, max(0.07, 3 * difference.median().item()))
         mask = _clean((difference > threshold).float())
         explained = _explained(source, edited)
-        parts = tuple(
-            Region(part, ((explained * part).sum() / part.sum()).item() < _RECOLOURED, Outline.learn(source, part))
-            for part in _connected(mask)
-        )
+        parts = tuple(Region.learn(source, part, explained) for part in _connected(mask))
         shape = _uncovered(edited, fitted, mask) > _SHAPE_SHARE * mask.sum().item()
-        return cls(mask, parts, is_global=False, changes_shape=shape)
+        return cls(source, mask, parts, is_global=False, changes_shape=shape)
 
 
 def _clean(mask: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...smoothing import box, smooth_on_grid
+from ...smoothing import box, extend, smooth_on_grid
 from ...warp import grid_of, resize, sample_at
 from .match import rescale
 
@@ -121,14 +121,20 @@ class Transfer:
     unit: float  # one pixel at short side 256, in this picture's pixels
 
     @classmethod
-    def measure(cls, source: Tensor, edited: Tensor, *, ridge: float, weights: Tensor | None = None) -> "Transfer":
-        """What turns `source` into `edited`, both [1, 3, H, W] in [0, 1]; `weights` [1, 1, H, W] where it matters."""
+    def measure(cls, source: Tensor, edited: Tensor, *, ridge: float, where: Tensor | None = None) -> "Transfer":
+        """What turns `source` into `edited`, both [1, 3, H, W] in [0, 1].
+
+        For a local edit, `where` [1, 1, H, W] tells how far each pixel shows it unmixed: those are measured, and what they
+        say is carried outward.
+        """
         unit = max(1.0, min(source.shape[-2:]) / 256)
         scale = min(1.0, _SLOPES_SIDE / min(source.shape[-2:]))
         size = round(source.shape[-2] * scale), round(source.shape[-1] * scale)
         small = resize(source, *size)
-        colours = ColourMap.fit(small, resize(edited, *size), None if weights is None else resize(weights, *size))
+        colours = ColourMap.fit(small, resize(edited, *size), None if where is None else resize(where, *size))
         rest = edited - colours(source)
+        if where is not None:
+            rest = torch.lerp(extend(rest, where, 3 * unit), rest, where)
         seen = features(small, unit * scale)
         slopes = regress(seen, resize(rest, *size), 11, ridge).flatten(1, 2)
         return cls(colours, torch.cat([rest, source], dim=1), torch.cat([seen[:, 3:], box(slopes, 9)], dim=1), unit)
