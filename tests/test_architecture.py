@@ -13,7 +13,7 @@ from flowpaint import seams
 SOURCE = Path(flowpaint.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing"}
-CORE = GROUND | {"seams", "weights", "runs", "report", "register", "plan", "video", "scenes"}
+CORE = GROUND | {"seams", "moments", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
     "types": {"errors"},
     "errors": set(),
@@ -23,15 +23,18 @@ MAY = {
     "smoothing": {"types", "errors", "warp"},
     "plan": GROUND,
     "seams": GROUND,
+    "moments": GROUND | {"seams"},
     "weights": GROUND,
     "runs": GROUND,
     "report": GROUND,
     "register": GROUND,
     "video": {"types", "errors"},
     "scenes": GROUND | {"seams"},
-    "parts": GROUND | {"seams", "weights", "plan", "register"},
+    "networks": {"types", "errors", "warp", "weights"},
+    "parts": GROUND | {"seams", "moments", "weights", "networks", "plan", "register"},
     "methods": GROUND | {"seams", "plan"},
-    "api": CORE | {"parts"},
+    "evaluation": CORE | {"parts"},
+    "api": CORE | {"parts", "evaluation"},
     "cli": {"api", "types", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
@@ -41,6 +44,8 @@ PRIVATE = {
     "scenedetect": {"video"},
     "onnxruntime": {"parts"},
     "cv2": {"parts", "register", "report", "video"},
+    "torchmetrics": {"parts"},
+    "transformers": {"parts", "networks"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

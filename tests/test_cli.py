@@ -271,7 +271,7 @@ def test_an_edit_through_the_console_script(here):
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
     frames = np.random.default_rng(0).integers(0, 255, (1, 96, 128, 3), np.uint8)
-    clip = Clip.from_array(np.concatenate([np.roll(frames, index, axis=2) for index in range(70)]))
+    clip = Clip.from_array(np.concatenate([np.roll(frames, index, axis=2) for index in range(400)]))
     video.write(clip, tmp_path / "in.mp4", encoding=video.Encoding(preset="ultrafast"))
     command = [str(SCRIPT), "edit", "in.mp4", "sepia", "-o", "out.mp4"]
     child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -285,4 +285,4 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
     assert not (tmp_path / "out.mp4").exists()
     found = shell(SCRIPT, "resume", "out.mp4.run", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
-    assert len(video.read(tmp_path / "out.mp4")) == 70
+    assert len(video.read(tmp_path / "out.mp4")) == 400

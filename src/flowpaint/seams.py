@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.metadata import entry_points
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,10 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError, nearest
-from .types import Clip, Edit, Flow
+from .types import Clip, Edit, Flow, Measure, Score
+
+if TYPE_CHECKING:
+    from .moments import Case, Moment
 
 # ---------------------------------------------------------------------------------------------------------------- seams
 
@@ -57,6 +60,41 @@ class Method(Protocol):
 
     def __call__(self, clip: Clip, edit: Edit, run: "Run") -> Clip:
         """The edited clip, lazy."""
+        ...
+
+
+@runtime_checkable
+class FeatureExtractor(Protocol):
+    """A network that sees: one row of numbers for each picture or clip."""
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Features [N, D], float32, of pictures [N, 3, H, W], or of clips [N, T, 3, H, W], in [0, 1], any size."""
+        ...
+
+
+class Tally(Protocol):
+    """One metric at work on one case. It keeps little of what it saw: memory does not grow with the size of the pictures."""
+
+    def see(self, moment: "Moment") -> None:
+        """Take in the next moment."""
+        ...
+
+    def score(self) -> Score:
+        """What was found. Without a frame seen, every measure is missing, with the reason."""
+        ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Judges a result. Every frame is shown once, in order; several metrics share the pass."""
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The numbers it can give."""
+        ...
+
+    def __call__(self, case: "Case", /) -> Tally:
+        """A fresh tally for `case`."""
         ...
 
 
@@ -152,6 +190,35 @@ TABLE: dict[str, dict[str, str]] = {
         "picture": "flowpaint.parts.editors:PictureEditor",
     },
     "flow": {"dis": "flowpaint.parts.flow:DisFlow"},
+    "extractor": {
+        "clip": "flowpaint.parts.features:ClipFeatures",
+        "vgg16": "flowpaint.parts.features:VggFeatures",
+        "alexnet": "flowpaint.parts.features:AlexFeatures",
+        "inception": "flowpaint.parts.features:InceptionFeatures",
+        "i3d": "flowpaint.parts.features:I3dFeatures",
+        "c3d": "flowpaint.parts.features:C3dFeatures",
+    },
+    "metric": {
+        "fidelity": "flowpaint.parts.metrics.pictures:Fidelity",
+        "identity": "flowpaint.parts.metrics.pictures:Identity",
+        "truth": "flowpaint.parts.metrics.pictures:Truth",
+        "edit-strength": "flowpaint.parts.metrics.pictures:EditStrength",
+        "sharpness": "flowpaint.parts.metrics.pictures:Sharpness",
+        "warp-error": "flowpaint.parts.metrics.steadiness:WarpError",
+        "pixel-mse": "flowpaint.parts.metrics.steadiness:PixelMse",
+        "flicker": "flowpaint.parts.metrics.steadiness:Flicker",
+        "colour-drift": "flowpaint.parts.metrics.steadiness:ColourDrift",
+        "shape": "flowpaint.parts.metrics.steadiness:ShapeConsistency",
+        "cost": "flowpaint.parts.metrics.steadiness:Cost",
+        "clip": "flowpaint.parts.metrics.text:ClipAgreement",
+        "lpips": "flowpaint.parts.metrics.perceptual:Lpips",
+        "spat-con": "flowpaint.parts.metrics.perceptual:SpatialConsistency",
+        "fid": "flowpaint.parts.metrics.distribution:FrechetPictures",
+        "fvd": "flowpaint.parts.metrics.distribution:FrechetClips",
+        "inception-score": "flowpaint.parts.metrics.distribution:InceptionScore",
+        "video-inception-score": "flowpaint.parts.metrics.distribution:VideoInceptionScore",
+        "dover": "flowpaint.parts.metrics.quality:Dover",
+    },
     "propagator": {
         "analogy": "flowpaint.parts.propagate:Analogy",
         "warp": "flowpaint.parts.propagate:WarpChain",

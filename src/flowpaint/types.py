@@ -1,4 +1,4 @@
-"""The nouns: clips, edits, flow.
+"""The nouns: clips, edits, flow, scores.
 
 Everything here is data. Tensors follow one set of conventions: pictures are float32 [T, 3, H, W] in [0, 1], sRGB;
 masks [T, 1, H, W] with 1 = edited; flow [N, 2, H, W] in pixels, (dx, dy), where `flow_ab` says that a's pixel (x, y) is
@@ -121,6 +121,8 @@ class Clip:
         """A clip over [T, H, W, 3] uint8 / uint16, or over a float tensor [T, 3, H, W] in [0, 1]."""
         if isinstance(frames, Tensor):
             check_shape(frames=(frames, "T 3 H W"))
+            if not torch.isfinite(frames).all():
+                raise InputError("Some values of the frames are not a number. Give pictures in [0, 1] without NaN.")
             frames = np.stack([to_raw(frame) for frame in frames])
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype not in (np.uint8, np.uint16):
             raise InputError(
@@ -242,3 +244,31 @@ class Edit:
             raise InputError(f"The strength {self.strength} is outside 0..1. Give 0 for the source, 1 for the whole edit.")
         for picture in self.keyframes.values():
             check_shape(keyframe=(picture, "3 H W"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One number that a metric gives, and what a reader is told of it. `higher_is_better` is None where neither is."""
+
+    name: str  # as in files: "psnr_outside"
+    title: str  # as on a page: "PSNR outside the mask"
+    unit: str  # "dB", "levels of 255", "px", or "" for a plain number
+    higher_is_better: bool | None
+    source: str  # the paper and equation, or the library
+    digits: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a metric found, by the names of its measures.
+
+    `values` hold one number for the clip, `series` one a frame (number of the frame to value) where there is one, `missing`
+    why there is no number, `facts` what a number cannot be read without (network, layer, number of samples), `warnings` what
+    makes it doubtful. No value is NaN.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    series: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
