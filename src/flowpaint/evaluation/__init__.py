@@ -1,0 +1,1 @@
+"""Judging results: one pass over all metrics, benchmarks, comparison, the page."""
