@@ -2,9 +2,10 @@
 
 Each method gets the filter's answer for frame 0 only and is asked for frames 8, 16 and 30; the truth is the filter's answer
 for those. Prints PSNR, SSIM, the error in the occluded part, seconds a frame and peak memory, as a Markdown table, and
-compares with a CSV of EbSynth's results, or with the EbSynth program itself in the same run.
+compares with a CSV of EbSynth's results, or with the EbSynth program itself in the same run. (`flowpaint benchmark known-edits`
+judges the same cases through the whole pipeline; this times propagation alone.)
 
-    python scripts/bench_propagation.py --filters known_edits/filters.py --clips CLIPS --ebsynth-csv known_edits/ebsynth.csv
+    python scripts/bench_propagation.py --clips CLIPS --ebsynth-csv known_edits/ebsynth.csv
 """
 
 import os
@@ -13,21 +14,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
 import csv
-import importlib.util
 import resource
 import subprocess
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import torch
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from flowpaint import seams, video
+from flowpaint.evaluation.known_edits import TIMES
+from flowpaint.parts.metrics.known_filters import FILTERS, prepare
 from flowpaint.seams import Run
 from flowpaint.types import Clip, Edit, from_raw
 from flowpaint.warp import visibility
@@ -35,16 +36,9 @@ from flowpaint.warp import visibility
 torch.set_num_threads(2)
 
 
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("known_edits", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def sources(folder: Path, name: str, size: int, filters: ModuleType) -> Clip:
+def sources(folder: Path, name: str, size: int) -> Clip:
     clip = video.read(next(folder.glob(f"{name}.*")))
-    frames = [filters.prepare(clip.raw(index), size) for index in range(max(filters.TIMES) + 1)]
+    frames = [prepare(clip.raw(index), size) for index in range(max(TIMES) + 1)]
     return Clip.from_array(np.stack(frames), clip.rate)
 
 
@@ -110,10 +104,10 @@ def guides(folder: Path, key: np.ndarray, edited: np.ndarray, target: np.ndarray
     return [*arguments, *settings, "-output", str(folder / "out.png")]
 
 
-def score(answer: np.ndarray, truth: np.ndarray, hidden: np.ndarray, filters: ModuleType) -> dict[str, float]:
+def score(answer: np.ndarray, truth: np.ndarray, hidden: np.ndarray) -> dict[str, float]:
     error = np.abs(answer.astype(float) - truth).mean(axis=2)
     return {
-        "psnr": filters.psnr(answer, truth),
+        "psnr": peak_signal_noise_ratio(truth, answer, data_range=255),
         "ssim": structural_similarity(answer, truth, channel_axis=2),
         "occluded": error[hidden].mean() if hidden.any() else float("nan"),
     }
@@ -121,7 +115,6 @@ def score(answer: np.ndarray, truth: np.ndarray, hidden: np.ndarray, filters: Mo
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--filters", type=Path, required=True)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--ebsynth-csv", type=Path, required=True, help="which cases to run, and EbSynth's PSNR on them")
     parser.add_argument("--ebsynth", type=Path, help="the EbSynth program, to run it side by side")
@@ -134,7 +127,6 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    filters = load(options.filters)
     cases = defaultdict(dict)
     for row in csv.DictReader(options.ebsynth_csv.open()):
         cases[row["clip"], int(row["size"]), row["filter"]][int(row["t"])] = float(row["ebsynth_psnr_db"])
@@ -142,24 +134,24 @@ def main() -> None:
     for (name, size, kind), known in cases.items():
         if (options.size and size != options.size) or not name.startswith(options.only):
             continue
-        rows += run_case(options, filters, (name, size, kind), known)
+        rows += run_case(options, (name, size, kind), known)
     report(rows)
     print(f"\nPeak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
-def run_case(options: argparse.Namespace, filters: ModuleType, case: tuple[str, int, str], known: dict[int, float]) -> list[dict]:
+def run_case(options: argparse.Namespace, case: tuple[str, int, str], known: dict[int, float]) -> list[dict]:
     name, size, kind = case
-    clip = sources(options.clips, name, size, filters)
-    truth = {t: filters.FILTERS[kind](clip.raw(t)) for t in (0, *filters.TIMES)}
-    hidden = {t: occluded(clip, t) for t in filters.TIMES}
-    found = {m: run_method(m, options.quality, clip, truth[0], filters.TIMES) for m in options.methods.split(",")}
+    clip = sources(options.clips, name, size)
+    truth = {t: FILTERS[kind](clip.raw(t)) for t in (0, *TIMES)}
+    hidden = {t: occluded(clip, t) for t in TIMES}
+    found = {m: run_method(m, options.quality, clip, truth[0], TIMES) for m in options.methods.split(",")}
     if options.ebsynth:
-        found["ebsynth"] = run_ebsynth(options.ebsynth, clip, truth[0], filters.TIMES)
+        found["ebsynth"] = run_ebsynth(options.ebsynth, clip, truth[0], TIMES)
     rows = []
     for method, (answers, seconds) in found.items():
-        scores = [score(answers[t], truth[t], hidden[t], filters) for t in filters.TIMES]
+        scores = [score(answers[t], truth[t], hidden[t]) for t in TIMES]
         mean = {key: float(np.nanmean([one[key] for one in scores])) for key in scores[0]}
-        against = mean["psnr"] - float(np.mean([known[t] for t in filters.TIMES]))
+        against = mean["psnr"] - float(np.mean([known[t] for t in TIMES]))
         rows.append(
             {"clip": name, "size": size, "filter": kind, "method": method, "seconds": seconds, "against": against, **mean}
         )

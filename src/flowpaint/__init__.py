@@ -12,7 +12,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .api import Job, Result, deflicker, edit, propagate
+    from .api import Job, Result, Verdict, compare, deflicker, edit, evaluate, propagate
     from .errors import FlowpaintError
     from .seams import Run
     from .types import Clip, Edit
@@ -24,12 +24,28 @@ _ROOMS = {
     "Job": "api",
     "Result": "api",
     "Run": "seams",
+    "Verdict": "api",
+    "compare": "api",
     "deflicker": "api",
     "edit": "api",
+    "evaluate": "api",
     "propagate": "api",
 }
 
-__all__ = ["Clip", "Edit", "FlowpaintError", "Job", "Result", "Run", "deflicker", "edit", "propagate"]
+__all__ = [
+    "Clip",
+    "Edit",
+    "FlowpaintError",
+    "Job",
+    "Result",
+    "Run",
+    "Verdict",
+    "compare",
+    "deflicker",
+    "edit",
+    "evaluate",
+    "propagate",
+]
 
 
 def __getattr__(name: str) -> object:

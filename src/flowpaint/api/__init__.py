@@ -2,24 +2,34 @@
 
 from .calls import Options, deflicker, edit, plan_job, propagate, resume
 from .catalogue import describe, look_sheet, looks, parts, shots, take_frames
+from .contest import LAYOUTS, Poll, benchmark, tally, vote_page
 from .doctor import doctor
 from .estimate import plan
 from .job import Job, recorded
+from .judging import compare, evaluate
 from .prepare import Given
 from .result import Files, Result, Saving, check_output, run_folder
+from .verdict import Verdict, check_report
 
 __all__ = [
+    "LAYOUTS",
     "Files",
     "Given",
     "Job",
     "Options",
+    "Poll",
     "Result",
     "Saving",
+    "Verdict",
+    "benchmark",
     "check_output",
+    "check_report",
+    "compare",
     "deflicker",
     "describe",
     "doctor",
     "edit",
+    "evaluate",
     "look_sheet",
     "looks",
     "parts",
@@ -31,4 +41,6 @@ __all__ = [
     "run_folder",
     "shots",
     "take_frames",
+    "tally",
+    "vote_page",
 ]

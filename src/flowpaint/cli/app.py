@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from . import edits, services
+from . import edits, judging, services
 
 app = typer.Typer(
     help="Edit a whole video: give it a look by name, or carry frames that you edited yourself to all the others.",
@@ -33,5 +33,7 @@ def _top(
 for _command in (edits.edit, edits.propagate, edits.deflicker, edits.resume):
     app.command()(_command)
 for _command in (services.frames, services.shots, services.looks, services.doctor, services.show):
+    app.command()(_command)
+for _command in (judging.evaluate, judging.compare, judging.benchmark, judging.vote):
     app.command()(_command)
 app.command("list")(services.list_parts)

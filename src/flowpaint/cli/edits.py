@@ -55,7 +55,7 @@ def edit(
             raise InputError("There is no input. Name a video, or a result to --replay.")
         plain = _plain(what, how, source, out)
         job, _ = api.plan_job(
-            "edit", video, prompt=prompt, method=method, style=style, keyframes=_keyframes(keyframe or []), **plain
+            "edit", video, prompt=prompt, method=method, style=style, keyframes=read_keyframes(keyframe or []), **plain
         )
         _make(job, out, run, talk)
 
@@ -79,7 +79,7 @@ def propagate(
         from .. import api
 
         plain = _plain(what, how, source, out) | {"other_shots": other_shots}
-        job, _ = api.plan_job("propagate", video, method=method, keyframes=_keyframes(keyframe or []), **plain)
+        job, _ = api.plan_job("propagate", video, method=method, keyframes=read_keyframes(keyframe or []), **plain)
         _make(job, out, run, talk)
 
 
@@ -109,7 +109,8 @@ def _plain(what: What, how: How, source: Input, out: Output) -> dict[str, Any]:
     return {**vars(what), **vars(how), **vars(source), "side_by_side": out.side_by_side, "encoding": out.encoding()}
 
 
-def _keyframes(given: list[str]) -> dict[str, str | Path]:
+def read_keyframes(given: list[str]) -> dict[str, str | Path]:
+    """What `--keyframe TIME=PICTURE` says, picture by time. Raises `InputError` for what is no such thing."""
     found: dict[str, str | Path] = {}
     for one in given:
         time, equals, picture = one.partition("=")

@@ -1,0 +1,177 @@
+"""`benchmark` and votes: methods over whole sets of videos."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from ..errors import ConfigError, InputError, nearest
+from ..evaluation import bench
+from ..evaluation import judge as judging
+from ..evaluation.aggregate import summarise
+from ..evaluation.card import Card
+from ..evaluation.davis import davis, davis_edit
+from ..evaluation.folder import videos
+from ..evaluation.known_edits import joined, known_edits
+from ..evaluation.synthetic import scene_edits
+from ..evaluation.task import Task, Tasks, file_name
+from ..evaluation.vote import Poll, tally, write_ballot
+from ..moments import Case
+from ..seams import to_dict
+from ..video import read
+from .calls import Options, plan_job
+from .choose import choose_method
+from .job import Kind, recipe_of
+from .judging import Judges, choose_judges
+from .prepare import resolve_device
+from .result import Result
+from .verdict import Verdict
+
+Layout = Literal["davis", "davis-edit", "known-edits", "scenes", "folder"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+__all__ = ["LAYOUTS", "Poll", "benchmark", "tally", "vote_page"]
+
+_LOSSLESS = {"codec": "ffv1", "pixel_format": "bgr0"}  # what is judged must be what was made
+_TABLES = ("tasks.csv", "tasks.toml")
+_log = logging.getLogger("flowpaint")
+
+
+def benchmark(
+    layout: str,
+    path: str | Path | None = None,
+    *,
+    methods: Sequence[str],
+    folder: str | Path,
+    prompt: str = "",
+    only: str = "",
+    sizes: Sequence[int] = (256,),
+    count: int | None = None,
+    against: str | Path | None = None,
+    metrics: str = "all",
+    metric_settings: Sequence[str] = (),
+    quality: str = "normal",
+    seed: int = 0,
+    device: str = "auto",
+    progress: judging.Progress | None = None,
+) -> Verdict:
+    """The verdict on `methods` over all cases of a `layout` at `path`; rows and videos are kept in `folder`.
+
+    Layouts: "davis", "davis-edit" (folders of those names' data), "known-edits" (a folder of videos), "scenes" (no path),
+    "folder" (videos, with a table tasks.csv or tasks.toml if there is one). `only` chooses cases whose name holds it, `count`
+    how many frames (davis), or scenes; `sizes` and `against` (a CSV of other programs' PSNR) are for known edits. The same
+    call again does what is missing. Raises `ConfigError` and `InputError` for what does not fit; a case that fails is noted.
+    """
+    judges = choose_judges(metrics, metric_settings)
+    tasks = _chosen(_tasks(layout, path, prompt=prompt, sizes=tuple(sizes), count=count), only)
+    options = cast(Options, {"quality": quality, "seed": seed, "device": device})
+    rows = bench.benchmark(
+        tasks,
+        {name: {**recipe_of(choose_method(name)[0]), "options": {"quality": quality, "seed": seed}} for name in methods},
+        make=_maker(Path(folder) / "videos", options),
+        judge=_judge(judges, resolve_device(device)),
+        folder=Path(folder),
+        settings={name: to_dict(one) for name, one in judges.metrics.items()}
+        | {"flow": to_dict(judges.flow), "half": judges.half},
+        progress=progress or _silent,
+        warn=_log.warning,
+    )
+    return _verdict(rows, layout, Path(against) if against else None)
+
+
+def vote_page(folder: str | Path, *, overwrite: bool = False) -> Path:
+    """The blind A/B page written into `folder`. Raises `InputError` where there is one already, or nothing to compare."""
+    page = Path(folder) / "vote.html"
+    if page.exists() and not overwrite:
+        raise InputError(f"{page} exists. Use --overwrite to replace it.")
+    return write_ballot(Path(folder))
+
+
+def _silent(*_: object) -> None:
+    """Nobody is told."""
+
+
+def _tasks(layout: str, path: str | Path | None, *, prompt: str, sizes: tuple[int, ...], count: int | None) -> Tasks:
+    if layout not in LAYOUTS:
+        raise ConfigError(f"There is no layout called {layout!r}. Nearest: {nearest(layout, LAYOUTS)}.")
+    if layout == "scenes":
+        return scene_edits(range(8 if count is None else count))
+    if path is None or not Path(path).is_dir():
+        raise InputError(f"{path or 'Nothing'} is no folder. Give the folder that holds the data of {layout!r}.")
+    root, warn = Path(path), _log.warning
+    if layout == "davis":
+        return davis(root, prompt=prompt, first=count, warn=warn)
+    if layout == "davis-edit":
+        return davis_edit(root, first=16 if count is None else count, warn=warn)
+    if layout == "known-edits":
+        return known_edits(root, sizes=sizes, warn=warn)
+    table = next((root / name for name in _TABLES if (root / name).is_file()), None)
+    return videos(root, table=table, prompt=prompt)
+
+
+def _chosen(tasks: Tasks, only: str) -> Tasks:
+    kept = [place for place, name in enumerate(tasks.names) if only in name]
+    if not kept:
+        raise InputError(f"No case is called {only!r}. Nearest: {nearest(only, tasks.names)}.")
+    return Tasks((tasks.names[place], _opener(tasks, place)) for place in kept)
+
+
+def _opener(tasks: Tasks, place: int) -> Callable[[], Task]:
+    return lambda: tasks[place]
+
+
+def _maker(folder: Path, options: Options) -> bench.Make:
+    """What makes a task by a method: its video is written without loss, and read again to be judged."""
+
+    def make(task: Task, method: str) -> bench.Made:
+        folder.mkdir(parents=True, exist_ok=True)
+        kind: Kind = "propagate" if task.keyframes else "edit"
+        chosen: dict[str, Any] = dict(options)
+        job, given = plan_job(
+            kind,
+            task.source,
+            prompt="" if task.keyframes else task.prompt,
+            method=method,
+            style=task.reference_picture,
+            keyframes=dict(task.keyframes) or None,
+            mask=task.mask if task.reference is None else None,  # the truth need not know where the edit ends
+            other_shots="keep",
+            encoding=_LOSSLESS,
+            **chosen,
+        )
+        result = Result(job, given)
+        path = result.save(folder / f"{file_name(task.name)}--{file_name(method)}.mkv", overwrite=True)
+        return bench.Made(
+            result=read(path),
+            seconds_per_frame=float(result.report["seconds"]["total"]) / len(task.source),
+            recipe=job.to_dict(),
+        )
+
+    return make
+
+
+def _judge(judges: Judges, device: str) -> bench.Judge:
+    def judge(case: Case, label: str) -> Card:
+        through = judges.through(case.source, device)
+        return judging.judge(case, judges.metrics, through=through, label=label, needed=judges.needed)
+
+    return judge
+
+
+def _verdict(rows: bench.Benchmark, layout: str, against: Path | None) -> Verdict:
+    """The summaries of all cases and of each group; failures as notes."""
+    cards = joined(rows.cards, against) if against else rows.cards
+    groups = {name: {case: cards[case] for case in found} for name, found in rows.groups.items()}
+    failed = tuple(f"{row.task} by {row.method}: {row.error}" for row in rows.failures)
+    if not any(cards.values()):
+        raise InputError(f"No case was judged. {failed[0] if failed else 'Give one.'}")
+    summaries = [summarise({case: row for case, row in cards.items() if row})]
+    if len(groups) > 1:
+        found = {name: {case: row for case, row in group.items() if row} for name, group in groups.items()}
+        summaries += [summarise(group, name=name) for name, group in found.items() if group]
+    return Verdict(
+        title=f"Benchmark {layout}",
+        subtitle=rows.summary(),
+        summaries=tuple(summaries),
+        notes=failed,
+    )

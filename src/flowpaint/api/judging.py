@@ -1,0 +1,269 @@
+"""`evaluate` and `compare`: from files and names to cards and a page."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias, TypedDict, Unpack
+
+from .. import seams, video
+from ..errors import ConfigError, InputError, nearest
+from ..evaluation import judge as judging
+from ..evaluation.card import Card
+from ..moments import Case, Pass
+from ..seams import FlowEstimator, Metric
+from ..types import Clip, from_raw, to_raw
+from ..warp import resize
+from .calls import KeyFrames, Options, plan_job
+from .job import Job, Kind, recorded
+from .prepare import resolve_device
+from .result import Result
+from .verdict import Verdict
+
+Video: TypeAlias = str | Path | Clip
+
+NETWORK_FREE = (
+    "fidelity", "identity", "truth", "edit-strength", "sharpness", "warp-error",
+    "pixel-mse", "flicker", "colour-drift", "shape", "cost",
+)  # fmt: skip
+_FAST_SETTINGS = {"warp-error": {"own": False}, "fidelity": {"multiscale": False}}
+_NOTE = (
+    "A frozen, blurred or smeared video has low warp errors, and an unedited one has everything: "
+    "read them beside sharpness, motion and edit strength, and look at the pictures."
+)
+_FAST_FLOW = "ultrafast"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judges:
+    """Which metrics look on, and how: `needed` are those that must not be left out for want of weights."""
+
+    metrics: Mapping[str, Metric]
+    flow: FlowEstimator
+    half: bool = False  # judge at half size
+    needed: frozenset[str] = frozenset()
+
+    def through(self, clip: Clip, device: str) -> Pass:
+        """The pass over a case of `clip`."""
+        return Pass(flow=self.flow, side=min(clip.height, clip.width) // 2 if self.half else None, device=device)
+
+
+def choose_judges(metrics: str = "all", settings: Sequence[str] = ()) -> Judges:
+    """The judges that `metrics` names: "all", "fast" (no network, half size, fast flow) or names with commas between.
+
+    `settings` are `metric.field=value`, or `flow.field=value`. Raises `ConfigError` for unknown names and fields.
+    """
+    known = seams.names("metric")
+    fast = metrics.strip() == "fast"
+    names = {"all": known, "fast": list(NETWORK_FREE)}.get(metrics.strip()) or [one.strip() for one in metrics.split(",")]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"There is no metric called {name!r}. Nearest: {nearest(name, known)}; `all` and `fast` name several."
+            )
+    built = {name: seams.build("metric", name, **(_FAST_SETTINGS.get(name, {}) if fast else {})) for name in dict.fromkeys(names)}
+    flow = seams.build("flow", "dis", **({"preset": _FAST_FLOW} if fast else {}))
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        head, _, rest = path.strip().partition(".")
+        if not equals or not rest:
+            raise InputError(f"The setting {setting!r} is not understood. Write it as metric.field=value.")
+        if head == "flow":
+            flow = seams.override(flow, rest, value.strip())
+        elif head in built:
+            built[head] = seams.override(built[head], rest, value.strip())
+        else:
+            raise ConfigError(f"No metric called {head!r} was chosen. Nearest: {nearest(head, [*built, 'flow'])}.")
+    needed = frozenset() if metrics.strip() in ("all", "fast") else frozenset(names)
+    return Judges(metrics=built, flow=flow, half=fast, needed=needed)
+
+
+class About(TypedDict, total=False):
+    """What is known of a result. What is not given is taken from the recipe stored in it, and from the report beside it."""
+
+    prompt: str
+    source_prompt: str
+    mask: Video | None
+    result_mask: Video | None
+
+
+def evaluate(
+    result: Video,
+    source: Video,
+    *,
+    metrics: str = "all",
+    settings: Sequence[str] = (),
+    resample: bool = False,
+    device: str = "auto",
+    label: str = "",
+    progress: judging.Progress | None = None,
+    **about: Unpack[About],
+) -> Verdict:
+    """The verdict on `result`, made from `source`: one card.
+
+    With `resample`, a result of other length or size is shown at the source's times and size. Raises `InputError` where they
+    differ otherwise, `ConfigError` for unknown metrics, `WeightsError` where a metric that was named lacks its weights.
+    """
+    judges = choose_judges(metrics, settings)
+    recipe = recorded_in(result)
+    case = case_of(result, source, resample=resample, recipe=recipe, **about)
+    through = judges.through(case.source, resolve_device(device))
+    card = judging.judge(
+        case,
+        judges.metrics,
+        through=through,
+        label=label or _label(result, recipe),
+        needed=judges.needed,
+        recipe={} if recipe is None else recipe.to_dict(),
+        progress=progress,
+    )
+    videos: dict[str, Path] = {} if isinstance(result, Clip) else {card.label: Path(result)}
+    return Verdict(
+        title=f"{_named(result)}, judged against {_named(source)}",
+        subtitle=case.prompt,
+        cards={card.label: card},
+        cases={card.label: case},
+        through=through,
+        videos=videos,
+        notes=(_NOTE,),
+    )
+
+
+def compare(
+    source: Video,
+    prompt: str = "",
+    *,
+    methods: Sequence[str],
+    folder: str | Path,
+    style: str | Path | None = None,
+    keyframes: KeyFrames | None = None,
+    metrics: str = "all",
+    metric_settings: Sequence[str] = (),
+    source_prompt: str = "",
+    progress: judging.Progress | None = None,
+    **options: Unpack[Options],
+) -> Verdict:
+    """The verdict on the same edit by several `methods`, a card each; their videos are written to `folder`.
+
+    `options` are those of `flowpaint.edit`. A method whose video is there, made by the same job, is not run again. Raises as
+    `edit` and `evaluate` do.
+    """
+    judges = choose_judges(metrics, metric_settings)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    kind: Kind = "edit" if prompt or style else "propagate"
+    cards: dict[str, Card] = {}
+    cases: dict[str, Case] = {}
+    videos: dict[str, Path] = {}
+    through: Pass | None = None
+    for method in dict.fromkeys(methods):
+        result = Result(*plan_job(kind, source, prompt=prompt, method=method, style=style, keyframes=keyframes, **options))
+        videos[method] = _made(result, folder / f"{method}.mp4", progress)
+        about = About(prompt=prompt, source_prompt=source_prompt, mask=result.prepared.mask)
+        # One process makes them all: its peak memory tells nothing of the later ones.
+        cases[method] = replace(case_of(videos[method], result.prepared.clip, **about), peak_memory=None)
+        through = judges.through(result.prepared.clip, result.prepared.device)
+        cards[method] = judging.judge(
+            cases[method],
+            judges.metrics,
+            through=through,
+            label=method,
+            needed=judges.needed,
+            recipe=result.job.to_dict(),
+            progress=progress,
+        )
+    title = f"{prompt or 'Edited key frames'}: {', '.join(cards)}"
+    return Verdict(title=title, subtitle=_named(source), cards=cards, cases=cases, through=through, videos=videos, notes=(_NOTE,))
+
+
+def _made(result: Result, path: Path, progress: judging.Progress | None) -> Path:
+    """The video of `result` at `path`: the one that is there, where the same job made it."""
+    kept = recorded_in(path) if path.exists() else None
+    wanted = replace(result.job, output=str(path)).named(lambda name: Path(name).name)
+    if kept is not None and kept.named(lambda name: Path(name).name) == wanted:
+        return path
+    return result.save(path, overwrite=True, progress=progress)
+
+
+def case_of(result: Video, source: Video, *, resample: bool = False, recipe: Job | None = None, **about: Unpack[About]) -> Case:
+    """The case of a result and its source, opened. Raises as `evaluate` does."""
+    source_clip, result_clip = _clip(source), _clip(result)
+    if resample:
+        result_clip = resampled(result_clip, source_clip)
+    elif (len(result_clip), result_clip.width, result_clip.height) != (len(source_clip), source_clip.width, source_clip.height):
+        raise InputError(
+            f"{_named(source)} has {_shape(source_clip)} and {_named(result)} {_shape(result_clip)}. "
+            "Give a result of its source, or --resample."
+        )
+
+    def mask(given: Video | None) -> Clip | None:
+        if given is None:
+            return None
+        return resampled(_clip(given), source_clip) if resample else _clip(given)
+
+    seconds, memory = _costs(result)
+    return Case(
+        source=source_clip,
+        result=result_clip,
+        prompt=about.get("prompt", "") or (recipe.prompt if recipe else ""),
+        source_prompt=about.get("source_prompt", ""),
+        cuts=frozenset(shot.start for shot in video.shots(source_clip) if shot.start),
+        seconds_per_frame=seconds,
+        peak_memory=memory,
+        mask=mask(about.get("mask")),
+        result_mask=mask(about.get("result_mask")),
+    )
+
+
+def resampled(clip: Clip, like: Clip) -> Clip:
+    """`clip` at the times and the size of `like`: the frame on screen then, resized; a clip of one frame stays one frame."""
+    size = like.height, like.width
+    if len(clip) == 1:
+        places, base = [0], like[0:1]
+    else:
+        begins = [time - clip.times[0] for time in clip.times]
+        places, base = [max(0, bisect_right(begins, time - like.times[0]) - 1) for time in like.times], like
+    if (clip.height, clip.width) == size and places == list(range(len(clip))):
+        return clip
+    return base.with_frames(lambda index: to_raw(resize(from_raw(clip.raw(places[index]))[None], *size)[0], like.bits))
+
+
+def recorded_in(result: Video) -> Job | None:
+    """The job stored in a result, if there is one."""
+    if isinstance(result, Clip):
+        return None
+    try:
+        return recorded(result)
+    except (InputError, ConfigError):
+        return None
+
+
+def _costs(result: Video) -> tuple[float | None, int | None]:
+    """Seconds a frame and peak bytes, from the report beside a result."""
+    if isinstance(result, Clip):
+        return None, None
+    try:
+        told: dict[str, Any] = json.loads(Path(result).with_suffix(".json").read_text("utf-8"))
+        frames = int(told["input"]["num_frames"])
+        return float(told["seconds"]["total"]) / frames, int(told["peak_memory"]["resident"])
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None, None
+
+
+def _clip(given: Video) -> Clip:
+    return given if isinstance(given, Clip) else video.read(given)
+
+
+def _label(result: Video, recipe: Job | None) -> str:
+    if recipe is not None and recipe.method.get("part"):
+        return str(recipe.method["part"])
+    return "result" if isinstance(result, Clip) else Path(result).stem
+
+
+def _named(given: Video) -> str:
+    return repr(given) if isinstance(given, Clip) else Path(given).name
+
+
+def _shape(clip: Clip) -> str:
+    return f"{len(clip)} frames of {clip.width}x{clip.height}"
