@@ -214,3 +214,19 @@ def test_methods_are_compared_on_one_page(call, here):
     assert code == 0 and (here / "c.files" / "negative.mp4").stat().st_mtime_ns == made, "what is there is not made again"
     code, _, err = call("compare", "in.mkv", "van gogh")
     assert code == 2 and "--report" in err
+
+
+def test_all_fetches_nothing_and_a_named_metric_does(here, monkeypatch):
+    asked = []
+
+    def refuse(name, *, local_files_only, **_):
+        asked.append(local_files_only)
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    card = card_of(api.evaluate("bright.mkv", "in.mkv", metrics="all", prompt="a bright day"))
+    assert "clip_score" in card.missing and asked == [True]
+    asked.clear()
+    with pytest.raises(WeightsError):
+        api.evaluate("bright.mkv", "in.mkv", metrics="clip", prompt="a bright day")
+    assert asked == [True, False]

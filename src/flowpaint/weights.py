@@ -4,7 +4,9 @@ import hashlib
 import importlib.util
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -113,6 +115,17 @@ def locate(weights: Bundled) -> Path:
 # ------------------------------------------------------------------------------------------------ given by people, or public
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_FETCHES: ContextVar[bool] = ContextVar("fetches", default=True)
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Inside, weights that are not on this machine are missing: nobody asked for a download."""
+    token = _FETCHES.set(False)
+    try:
+        yield
+    finally:
+        _FETCHES.reset(token)
 
 
 def given(path: str, *, network: str, setting: str) -> Path:
@@ -145,7 +158,7 @@ def fetched(name: str, *, files: Sequence[str], beside: Sequence[str], setting: 
     from huggingface_hub import snapshot_download
 
     reason = ""
-    for local in (True, False):  # what was fetched once is used without asking
+    for local in (True, False) if _FETCHES.get() else (True,):  # what was fetched once is used without asking
         for file in files:
             try:
                 found = Path(snapshot_download(name, allow_patterns=[file, *beside], local_files_only=local))
@@ -169,7 +182,7 @@ def published(url: str, *, network: str, setting: str) -> Path:
     remedy = f"Fetch {url} and give it, as in `--set {setting}=/path`"
     start = name.removesuffix(".pth").rpartition("-")[2]
     if not path.is_file():
-        if importlib.util.find_spec("torchvision") is None:
+        if not _FETCHES.get() or importlib.util.find_spec("torchvision") is None:
             raise WeightsError(f"The weights of {network} are not here. {remedy}.")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

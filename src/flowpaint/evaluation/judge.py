@@ -1,12 +1,14 @@
 """Judging one result: every metric looks on while source and result stream past once."""
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ..errors import MissingExtraError, WeightsError
 from ..moments import Case, Pass
 from ..seams import Metric, Tally
 from ..types import Measure, Score
+from ..weights import nothing_fetched
 from .card import Card, gather
 
 Progress = Callable[[str, int, int], None]
@@ -24,8 +26,8 @@ def judge(
 ) -> Card:
     """The card of `case` by `metrics`, named as a page calls them.
 
-    A metric whose weights or packages are not here is missing, with the reason; one that is `needed` raises `WeightsError`
-    or `MissingExtraError` instead.
+    A metric whose weights or packages are not here is missing, with the reason, and nothing is fetched for it; one that is
+    `needed` fetches them, and raises `WeightsError` or `MissingExtraError` where it cannot.
     """
     tallies, scores = _begun(case, metrics, needed)
     for moment in through(case):
@@ -64,7 +66,8 @@ def _begun(case: Case, metrics: Mapping[str, Metric], needed: Collection[str]) -
     scores: dict[str, Score] = {}
     for name, metric in metrics.items():
         try:
-            tallies[name] = metric(case)
+            with nullcontext() if name in needed else nothing_fetched():
+                tallies[name] = metric(case)
         except (WeightsError, MissingExtraError) as error:
             if name in needed:
                 raise
