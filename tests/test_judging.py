@@ -162,10 +162,18 @@ def test_what_made_a_result_is_read_from_it(here):
     assert card.values["seconds_per_frame"] > 0 and card.values["peak_memory"] > 50
 
 
-def flowpaint_edit(here):
+def test_a_result_of_a_part_is_judged_against_that_part(here):
+    card = card_of(api.evaluate(flowpaint_edit(here, start=2, end=5), "in.mkv", metrics="fidelity"))
+    whole = card_of(api.evaluate(flowpaint_edit(here), "in.mkv", metrics="fidelity"))
+    assert card.frames == 3 and card.values["psnr"] == pytest.approx(
+        np.mean([whole.series["psnr"][i] for i in (2, 3, 4)]), abs=0.2
+    )
+
+
+def flowpaint_edit(here, **part):
     import flowpaint
 
-    return flowpaint.edit("in.mkv", "van gogh", method="negative").save(here / "out.mp4")
+    return flowpaint.edit("in.mkv", "van gogh", method="negative", **part).save(here / "out.mp4", overwrite=True)
 
 
 def test_the_command_writes_a_page_and_a_table(call, here):

@@ -13,6 +13,7 @@ from ..evaluation import judge as judging
 from ..evaluation.card import Card
 from ..moments import Case, Pass
 from ..seams import FlowEstimator, Metric
+from ..timecode import span
 from ..types import Clip, from_raw, to_raw
 from ..warp import resize
 from .calls import KeyFrames, Options, plan_job
@@ -189,6 +190,9 @@ def _made(result: Result, path: Path, progress: judging.Progress | None) -> Path
 def case_of(result: Video, source: Video, *, resample: bool = False, recipe: Job | None = None, **about: Unpack[About]) -> Case:
     """The case of a result and its source, opened. Raises as `evaluate` does."""
     source_clip, result_clip = _clip(source), _clip(result)
+    if recipe is not None and len(result_clip) != len(source_clip):
+        frames = span(source_clip, recipe.start, recipe.end)  # it may have been made from a part
+        source_clip = source_clip[frames.start : frames.stop]
     if resample:
         result_clip = resampled(result_clip, source_clip)
     elif (len(result_clip), result_clip.width, result_clip.height) != (len(source_clip), source_clip.width, source_clip.height):
