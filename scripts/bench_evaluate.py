@@ -8,7 +8,7 @@ Prints seconds and peak memory of `--metrics fast` and of all metrics that need 
 
 import argparse
 import multiprocessing
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -43,11 +43,14 @@ def prepare(clip: Path, folder: Path, seconds: float, side: int) -> tuple[Path, 
 
 
 def run(result: Path, source: Path, metrics: str, report: Path) -> tuple[float, float]:
-    """Seconds, and peak MiB of the largest child so far."""
+    """Seconds and peak MiB of one judging process."""
     command = [sys.executable, "-m", "flowpaint", "evaluate", result, "--source", source, "--metrics", metrics, "-q"]
     started = time.perf_counter()
-    subprocess.run([*map(str, command), "--report", str(report), "--overwrite"], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    child = subprocess.Popen([*map(str, command), "--report", str(report), "--overwrite"], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit("judging failed")
+    return time.perf_counter() - started, used.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -57,7 +60,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--twice", action="store_true")
     options = parser.parse_args()
-    print("| metrics | length | seconds | peak MiB, largest so far |\n|---|---|---|---|")
+    print("| metrics | length | seconds | peak MiB |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         for seconds in (options.seconds, *([2 * options.seconds] if options.twice else [])):
             # In a process of its own: a child's peak memory begins with that of the process that started it.
