@@ -8,20 +8,22 @@ from torch import Tensor
 
 from ..moments import Case, Moment, Pass
 from ..timecode import clock
-from ..types import to_raw
+from ..types import Clip, to_raw
 from ..warp import resize, warp
 from .card import Card
 from .page import Picture, Strip, Worst
 
 _HEAT = ((0.03, 0.02, 0.10), (0.35, 0.06, 0.43), (0.78, 0.20, 0.28), (0.98, 0.62, 0.10), (0.99, 0.99, 0.75))
 _FULL = 0.25  # difference of luma that is shown at its brightest
+_PAGE = 1100  # pixels across
 _GAP = 6  # pixels of white between pictures
 _JUDGED_BY = ("we_src", "pixel_mse", "flicker")  # whose curve tells the worst moments: the first that there is
 
 
-def strips(cases: Mapping[str, Case], *, moments: int = 6, height: int = 240) -> tuple[Strip, ...]:
-    """The source and every result (by label) side by side at `moments` evenly spread frames, pictures `height` pixels high."""
+def strips(cases: Mapping[str, Case], *, moments: int = 6) -> tuple[Strip, ...]:
+    """The source and every result (by label) side by side at `moments` evenly spread frames, about as wide as a page."""
     source = next(iter(cases.values())).source
+    height = _height(source, len(cases) + 1)
     count = min(moments, len(source))
     frames = sorted({(2 * place + 1) * len(source) // (2 * count) for place in range(count)})
     named = " | ".join(("source", *cases))
@@ -34,7 +36,7 @@ def strips(cases: Mapping[str, Case], *, moments: int = 6, height: int = 240) ->
     )
 
 
-def worst(case: Case, card: Card, *, through: Pass, count: int = 3, height: int = 240) -> tuple[Worst, ...]:
+def worst(case: Case, card: Card, *, through: Pass, count: int = 3) -> tuple[Worst, ...]:
     """The `count` frames at which the result is least steady, apart from each other, each as source | result | error map.
 
     The error map shows where the result differs from its frame before laid onto it along the source's flow.
@@ -42,7 +44,7 @@ def worst(case: Case, card: Card, *, through: Pass, count: int = 3, height: int 
     name = next((one for one in _JUDGED_BY if card.series.get(one)), None)
     if name is None:
         return ()
-    row = card.series[name]
+    row, height = card.series[name], _height(case.source, 3)
     chosen = _apart(row, count, max(1, len(case.source) // 12))
     found = [
         Worst(
@@ -83,6 +85,11 @@ def heat(error: Tensor) -> Tensor:
     share = place - low
     colours: Tensor = torch.lerp(stops[low.long()[:, 0]], stops[low.long()[:, 0] + 1], share[:, 0, ..., None])
     return colours.permute(0, 3, 1, 2)
+
+
+def _height(source: Clip, count: int) -> int:
+    """How high `count` pictures of a clip side by side are when they fill the page, within reason."""
+    return max(120, min(480, round(_PAGE / count * source.height / source.width)))
 
 
 def _row(pictures: Sequence[Tensor], height: int) -> Picture:
