@@ -2,6 +2,7 @@
 
 `moving_square`, `textured_pan`: `Moving` (`.clip`, `.flow(a, b)`, `.mask(index)`). `cut`: `Cut` (`.clip`, `.frame`).
 `still`: `Clip`. `textured`: a periodic picture, so that `textured.roll` is an exact shift. `shared`: a `Path`, or a skip.
+`call`: one command of the command line; `negative`: a method that inverts colours.
 """
 
 import os
@@ -19,6 +20,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from flowpaint import seams
+from flowpaint.cli import main
 from flowpaint.types import Clip, Flow
 
 torch.set_num_threads(2)
@@ -167,3 +170,28 @@ def cut() -> Cut:
     second = 0.5 * second.flip(0)  # darker and in other colours, as another shot would be
     frames = [(first if index < 7 else second)[:, :, index : index + 80] for index in range(12)]
     return Cut(clip=Clip.from_array(torch.stack(frames)), frame=7)
+
+
+# -------------------------------------------------------------------------------------------------------- the command line
+
+
+@pytest.fixture
+def negative(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method called `negative` (of test_api.py), and plain wide output."""
+    monkeypatch.setitem(seams.TABLE, "method", {**seams.TABLE["method"], "negative": "test_api:Negative"})
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs one command through `main`: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([str(one) for one in arguments])
+        said = capsys.readouterr()
+        return int(left.value.code or 0), said.out, said.err
+
+    return run

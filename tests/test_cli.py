@@ -14,32 +14,12 @@ import numpy as np
 import pytest
 
 import flowpaint
-from flowpaint import seams, video
-from flowpaint.cli import main
+from flowpaint import video
 from flowpaint.types import Clip
 
+pytestmark = pytest.mark.usefixtures("negative")
+
 SCRIPT = Path(sys.executable).with_name("flowpaint")
-
-
-@pytest.fixture(autouse=True)
-def negative(monkeypatch):
-    monkeypatch.setitem(seams.TABLE, "method", {**seams.TABLE["method"], "negative": "test_api:Negative"})
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-
-@pytest.fixture
-def call(capsys):
-    """Runs one command: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([str(one) for one in arguments])
-        said = capsys.readouterr()
-        return left.value.code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture

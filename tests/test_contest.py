@@ -5,29 +5,11 @@ import json
 import pytest
 import torch
 
-from flowpaint import api, seams, video
-from flowpaint.cli import main
+from flowpaint import api, video
 from flowpaint.errors import ConfigError, InputError
 from flowpaint.types import Clip
 
-
-@pytest.fixture(autouse=True)
-def negative(monkeypatch):
-    monkeypatch.setitem(seams.TABLE, "method", {**seams.TABLE["method"], "negative": "test_api:Negative"})
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([str(one) for one in arguments])
-        said = capsys.readouterr()
-        return left.value.code, said.out, said.err
-
-    return run
+pytestmark = pytest.mark.usefixtures("negative")
 
 
 @pytest.fixture

@@ -7,32 +7,14 @@ import pytest
 import torch
 
 from conftest import smooth_texture
-from flowpaint import api, seams, video
-from flowpaint.cli import main
+from flowpaint import api, video
 from flowpaint.errors import ConfigError, InputError, WeightsError
 from flowpaint.types import Clip
 
+pytestmark = pytest.mark.usefixtures("negative")
+
 SIZE = (64, 96)
 LOSSLESS = video.Encoding(codec="ffv1", pixel_format="bgr0")
-
-
-@pytest.fixture(autouse=True)
-def negative(monkeypatch):
-    monkeypatch.setitem(seams.TABLE, "method", {**seams.TABLE["method"], "negative": "test_api:Negative"})
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([str(one) for one in arguments])
-        said = capsys.readouterr()
-        return left.value.code, said.out, said.err
-
-    return run
 
 
 def panned(count=6, size=SIZE):
