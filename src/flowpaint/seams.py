@@ -46,6 +46,24 @@ class FlowEstimator(Protocol):
 
 
 @runtime_checkable
+class SpatialCondition(Protocol):
+    """Draws what of a clip an edit has to keep, for a ControlNet. What it measures to do so, it measures per clip."""
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Control maps [T, 3, H, W] in [0, 1] of `frames` [T, 3, H, W] in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Finds the object of a clip. A `hint` [1 or T, 1, H, W] in [0, 1] is 1 about where it is."""
+
+    def __call__(self, frames: Tensor, hint: Tensor | None = None) -> Tensor:
+        """Masks [T, 1, H, W] in [0, 1], 1 = object, of `frames` [T, 3, H, W] in [0, 1]; 0 everywhere where there is none."""
+        ...
+
+
+@runtime_checkable
 class Propagator(Protocol):
     """Carries edited key frames to every frame of one shot."""
 
@@ -176,6 +194,11 @@ class Run:
 
 # ---------------------------------------------------------------------------------------------------------------- names
 
+
+def _in(room: str, **classes: str) -> dict[str, str]:
+    return {name: f"flowpaint.parts.{room}:{found}" for name, found in classes.items()}
+
+
 TABLE: dict[str, dict[str, str]] = {
     "method": {
         "analogy": "flowpaint.methods.analogy:Analogy",
@@ -189,7 +212,9 @@ TABLE: dict[str, dict[str, str]] = {
         "style": "flowpaint.parts.editors:StyleEditor",
         "picture": "flowpaint.parts.editors:PictureEditor",
     },
-    "flow": {"dis": "flowpaint.parts.flow:DisFlow"},
+    "flow": _in("flow", dis="DisFlow"),
+    "condition": _in("conditions", canny="CannyEdges", softedge="SoftEdges", hed="HedEdges", depth="DepthAnything"),
+    "segmenter": _in("segment", motion="MotionSegmenter", mask="MaskSegmenter", sam2="Sam2Segmenter"),
     "extractor": {
         "clip": "flowpaint.parts.features:ClipFeatures",
         "vgg16": "flowpaint.parts.features:VggFeatures",

@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import re
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -168,6 +168,34 @@ def fetched(name: str, *, files: Sequence[str], beside: Sequence[str], setting: 
             if (found / file).is_file():
                 return found
     raise WeightsError(f"The weights {name!r} are not here and cannot be fetched ({reason or 'no such file'}). {remedy}.")
+
+
+def model_folder(name: str, parts: Mapping[str, Sequence[str]], *, setting: str) -> Path:
+    """The folder of a model of several parts, as diffusers saves it: a local one, or that of a public repository.
+
+    `parts` maps each part's folder to the files it must have; alternatives are written "a|b". Raises `WeightsError` where the
+    model is not to be had, or lacks a part, which is named.
+    """
+    patterns = [f"{part}/{file}" for part, files in parts.items() for group in files for file in group.split("|")]
+    beside = [*patterns, "tokenizer/*.json", "*/config.json"]
+    folder = fetched(name, files=("model_index.json",), beside=beside, setting=setting)
+    for part, files in parts.items():
+        for group in files:
+            if not any((folder / part / file).is_file() for file in group.split("|")):
+                remedy = f"Give a whole one by `--set {setting}=/path`"
+                raise WeightsError(f"The model {name} has no {part}: {group.replace('|', ' or ')} is missing. {remedy}.")
+    return folder
+
+
+def tensor_names(path: Path) -> frozenset[str]:
+    """The names of the tensors in a `.safetensors` file; nothing else is read. Raises `WeightsError` where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return frozenset(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}. Fetch the file again.") from error
 
 
 def published(url: str, *, network: str, setting: str) -> Path:

@@ -22,10 +22,14 @@ _ROUNDING = 1e-6  # on a flat surface all costs are nearly 0, and none is better
 _LUMA = (0.299, 0.587, 0.114)
 
 
+def grey(picture: Tensor) -> Tensor:
+    """Rec. 601 luma [1, 1, H, W] of [1, 3, H, W]."""
+    return (picture * picture.new_tensor(_LUMA)[None, :, None, None]).sum(dim=1, keepdim=True)
+
+
 def describe(picture: Tensor) -> Tensor:
     """What is compared: colour, and the gradient of luma counted twice. [1, 5, H, W] of [1, 3, H, W]."""
-    luma = (picture * picture.new_tensor(_LUMA)[None, :, None, None]).sum(dim=1, keepdim=True)
-    return torch.cat([picture, gradient(luma)], dim=1)
+    return torch.cat([picture, gradient(grey(picture))], dim=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,19 +18,18 @@ from torch import Tensor
 
 from ...smoothing import box, extend, smooth_on_grid
 from ...warp import grid_of, resize, sample_at
-from .match import rescale
+from .match import grey, rescale
 
 Votes = Literal[1, 5, 13]
 _RING = ((0, 0), (-2, -2), (2, 2), (-2, 2), (2, -2))
 _DISC = ((0, 0), (-1, -1), (1, 1), (-1, 1), (1, -1), (-2, 0), (2, 0), (0, 2), (0, -2), (-3, -3), (3, 3), (-3, 3), (3, -3))
 _TAPS: dict[Votes, tuple[tuple[int, int], ...]] = {1: ((0, 0),), 5: _RING, 13: _DISC}
-_LUMA = (0.299, 0.587, 0.114)
 _SLOPES_SIDE = 512  # short side at which slopes are kept: they are smooth over a window anyway
 
 
 def features(picture: Tensor, unit: float) -> Tensor:
     """What the local regression may use, [1, 5, H, W]: colour, and luma blurred by 2 and 5 `unit`s (pixels at 256)."""
-    luma = (picture * picture.new_tensor(_LUMA)[None, :, None, None]).sum(dim=1, keepdim=True)
+    luma = grey(picture)
     return torch.cat([picture, smooth_on_grid(luma, 2 * unit), smooth_on_grid(luma, 5 * unit)], dim=1)
 
 
