@@ -1,0 +1,174 @@
+"""`Denoiser`: the one contract of every diffusion network, denoise(x, t) -> x0."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, InputError, ShapeError
+from ..types import check_shape
+from .hooked import State, alone, current, during, is_hooked
+from .levels import Level, Schedule, to_x0
+from .memory import Pad, bring, enough_memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Networks:
+    """What a denoiser works with: the UNet, its ControlNets with their scales, and how."""
+
+    unet: nn.Module
+    controlnets: tuple[tuple[nn.Module, float], ...]
+    schedule: Schedule
+    dtype: torch.dtype
+    cell: int  # pixels in a cell of the latent
+    batch: int
+    multiple: int
+    offload: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Conditions:
+    """What a denoiser is told, one row a frame, or one row for all.
+
+    `text` [2, L, D] or [2, T, L, D], row 0 without or against the prompt; `controls` pictures [T, 3, H, W] in [0, 1], one for
+    each ControlNet; `concat` [T, C, h, w] joined to the latents' channels; `image` [2, T or 1, N, D] for an IP-Adapter that is
+    in the network. `frames` are the numbers of the frames that the rows belong to.
+    """
+
+    text: Tensor
+    controls: Sequence[Tensor] = ()
+    concat: Tensor | None = None
+    image: Tensor | None = None
+    guidance: float = 7.5
+    frames: tuple[int, ...] = ()
+
+
+class Denoiser:
+    """The clean latents [T, C, h, w], float32, in noisy ones at time t.
+
+    Without other word the rows of x are those of the conditions; in `during(State(frames=...))` they are those frames. Guidance
+    is classifier-free (Ho and Salimans, 2022, Eq. 6 with scale s = 1 + w): u + s (c - u); at 1 only the prompt's row is run.
+    """
+
+    def __init__(self, networks: Networks, told: Conditions) -> None:
+        self._networks, self._told = networks, told
+        self.schedule = networks.schedule
+        self._check()
+
+    def _check(self) -> None:
+        text, count = self._told.text, len(self._networks.controlnets)
+        if text.ndim not in (3, 4) or text.shape[0] != 2:
+            raise ShapeError(f"The text has shape {tuple(text.shape)}. Expected [2, L, D] or [2, T, L, D], as `embed` gives it.")
+        if len(self._told.controls) != count:
+            raise ConfigError(
+                f"The model has {count} ControlNets and got {len(self._told.controls)} control maps. Give one map for each."
+            )
+        for control in self._told.controls:
+            check_shape(control=(control, "T 3 H W"))
+        config: Any = self._networks.unet.config
+        joined = 0 if self._told.concat is None else self._told.concat.shape[1]
+        if config.in_channels != config.out_channels + joined:
+            raise ConfigError(
+                f"The model reads {config.in_channels} channels, latents and more give {config.out_channels + joined}. "
+                "Choose a model of the kind that the method was made for."
+            )
+        if self._told.image is not None and getattr(config, "encoder_hid_dim_type", None) != "ip_image_proj":
+            raise ConfigError("The model takes no image: it has no IP-Adapter. Load one, or leave the image out.")
+
+    @property
+    def unet(self) -> nn.Module:
+        """The network into which hooks are laid."""
+        return self._networks.unet
+
+    def __call__(self, x: Tensor, t: int | Level) -> Tensor:
+        """The denoised estimate of `x` [T, C, h, w], float32, at `t`: a time of the model's schedule, or a level.
+
+        Raises `InputError` where conditions are missing for a frame, `ResourceError` when memory runs out.
+        """
+        check_shape(x=(x, "T C h w"))
+        kit = self._networks
+        level = t if isinstance(t, Level) else self.schedule.level(int(t))
+        frames = current().frames or self._told.frames or tuple(range(len(x)))
+        if len(frames) != len(x):
+            raise ShapeError(f"There are {len(x)} latents for the frames {frames}. Give as many.")
+        streams = ("cond",) if self._told.guidance == 1.0 else ("uncond", "cond")
+        state = replace(current(), t=round(level.t), frames=frames, streams=streams)
+        whole = not kit.batch or is_hooked(kit.unet)  # hooked frames look at each other
+        size = len(x) if whole else kit.batch
+        doing = f"denoising {size} frames of {x.shape[-1] * kit.cell}x{x.shape[-2] * kit.cell}"
+        with torch.no_grad(), alone(kit.unet), enough_memory(doing, size, True, kit.offload):
+            if kit.offload:
+                bring(x.device, kit.unet, *(network for network, _ in kit.controlnets))
+            parts = []
+            for start in range(0, len(x), size):
+                chosen = slice(start, start + size)
+                part = replace(state, frames=frames[chosen])
+                with during(part):
+                    parts.append(self._output(x[chosen], part))
+            output = parts[0] if len(parts) == 1 else torch.cat(parts)
+            return to_x0(output, x.float(), level, self.schedule.prediction)
+
+    def _output(self, x: Tensor, state: State) -> Tensor:
+        """What the network says about x, guided: [T, C, h, w], float32."""
+        kit, told = self._networks, self._told
+        count = len(state.streams)
+        text = self._text(state).to(x.device, kit.dtype)
+        rows = x.repeat(count, 1, 1, 1).to(kit.dtype)
+        given = {"encoder_hidden_states": text, "return_dict": False}
+        more = self._residuals(rows, state, given)
+        if told.concat is not None:
+            joined = self._rows(told.concat, state.frames, "concat").to(x.device, kit.dtype)
+            rows = torch.cat((rows, joined.repeat(count, 1, 1, 1)), dim=1)
+        if told.image is not None:
+            image = [self._streams(told.image, state).to(x.device, kit.dtype)]
+            more["added_cond_kwargs"] = {"image_embeds": image}
+        output: Tensor = kit.unet(rows, state.t, **given, **more)[0].float()
+        if count == 1:
+            return output
+        uncond, cond = output.chunk(2)
+        return uncond + told.guidance * (cond - uncond)
+
+    def _residuals(self, rows: Tensor, state: State, given: dict[str, Any]) -> dict[str, Any]:
+        """What the ControlNets add to the UNet's skips and to its middle, summed."""
+        down: list[Tensor] = []
+        middle: Tensor | None = None
+        for (network, scale), control in zip(self._networks.controlnets, self._told.controls, strict=True):
+            seen = self._padded(self._rows(control, state.frames, "control"), rows)
+            seen = seen.to(rows.device, rows.dtype).repeat(len(state.streams), 1, 1, 1)
+            skips, mid = network(rows, state.t, controlnet_cond=seen, conditioning_scale=scale, **given)
+            down = list(skips) if not down else [a + b for a, b in zip(down, skips, strict=True)]
+            middle = mid if middle is None else middle + mid
+        return {} if middle is None else {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
+    def _padded(self, control: Tensor, rows: Tensor) -> Tensor:
+        """A control map at the size of the padded picture that the latents show."""
+        height, width = (side * self._networks.cell for side in rows.shape[-2:])
+        pad = Pad.to_multiple(self._networks.multiple, control.shape[-2], control.shape[-1])
+        if (pad.height + pad.below, pad.width + pad.right) != (height, width):
+            raise ShapeError(
+                f"A control map is {pad.width}x{pad.height}, the latents show {width}x{height}. Measure it on the encoded frames."
+            )
+        return pad.pad(control)
+
+    def _text(self, state: State) -> Tensor:
+        text = self._told.text if self._told.text.ndim == 4 else self._told.text[:, None]
+        return self._streams(text, state)
+
+    def _streams(self, told: Tensor, state: State) -> Tensor:
+        """[2, T or 1, ...] as the rows of a batch: those without the prompt first."""
+        kept = told[-len(state.streams) :]
+        rows = self._rows(kept.transpose(0, 1), state.frames, "text").transpose(0, 1)
+        return rows.flatten(0, 1)
+
+    def _rows(self, told: Tensor, frames: tuple[int, ...], name: str) -> Tensor:
+        """The rows of a condition for `frames`; one row serves all."""
+        if len(told) == 1:
+            return told.expand(len(frames), *told.shape[1:])
+        known = self._told.frames or tuple(range(len(told)))
+        place = {frame: row for row, frame in enumerate(known[: len(told)])}
+        missing = [frame for frame in frames if frame not in place]
+        if missing:
+            raise InputError(f"There is no {name} for frame {missing[0]}. Give one row for each of the frames {known}.")
+        return told[[place[frame] for frame in frames]]

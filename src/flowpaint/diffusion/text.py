@@ -1,0 +1,58 @@
+"""Words as numbers for a diffusion network, kept so that the text encoder can go."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .loading import Place, Source, text_encoder, tokenizer
+from .lora import Loras
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel
+
+
+def embedded(
+    found: Source,
+    place: Place,
+    loras: Loras,
+    prompts: tuple[str, ...],
+    warn: Callable[[str], None],
+) -> Tensor:
+    """Embeddings [N, L, D] of `prompts`, in the place's type and on its device. What is too long for the encoder is cut off, and
+    `warn` is told what."""
+    for prompt in dict.fromkeys(prompts):
+        cut = unread(found, prompt)
+        if cut:
+            warn(f"The prompt is too long for the model: {cut!r} was not read. Say the most important things first.")
+    return _rows(found, place, loras, prompts).to(place.device, place.dtype)
+
+
+def unread(found: Source, prompt: str) -> str:
+    """The end of `prompt` that the encoder does not read, or ""."""
+    tokens = tokenizer(found)
+    ids: list[int] = tokens(prompt, verbose=False)["input_ids"]
+    kept = int(tokens.model_max_length)
+    if len(ids) <= kept:
+        return ""
+    told = tokens.decode(ids[kept - 1 : -1])  # the last place it reads is for the end of text
+    return str(told).strip()
+
+
+@lru_cache(maxsize=64)
+def _rows(found: Source, place: Place, loras: Loras, prompts: tuple[str, ...]) -> Tensor:
+    tokens = tokenizer(found)
+    encoder = text_encoder(found, Place(device=place.device, dtype=place.dtype), loras)
+    different = list(dict.fromkeys(prompts))
+    with torch.no_grad():
+        rows = {prompt: _row(encoder, tokens, prompt, place.device) for prompt in different}
+    return torch.stack([rows[prompt] for prompt in prompts]).cpu()
+
+
+def _row(encoder: "CLIPTextModel", tokens: object, prompt: str, device: torch.device) -> Tensor:
+    cut = {"padding": "max_length", "truncation": True, "max_length": tokens.model_max_length, "return_tensors": "pt"}  # type: ignore[attr-defined]
+    ids: Tensor = tokens(prompt, **cut)["input_ids"]  # type: ignore[operator]
+    hidden: Tensor = encoder(input_ids=ids.to(device)).last_hidden_state
+    return hidden[0]
