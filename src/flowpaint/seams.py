@@ -19,9 +19,12 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError, nearest
-from .types import Clip, Edit, Flow, Measure, Score
+from .table import TABLE
+from .types import Clip, Cues, Edit, Flow, Measure, Score
 
 if TYPE_CHECKING:
+    from .diffusion.hooked import Hooks
+    from .diffusion.model import LatentDiffusion
     from .moments import Case, Moment
 
 # ---------------------------------------------------------------------------------------------------------------- seams
@@ -60,6 +63,15 @@ class Segmenter(Protocol):
 
     def __call__(self, frames: Tensor, hint: Tensor | None = None) -> Tensor:
         """Masks [T, 1, H, W] in [0, 1], 1 = object, of `frames` [T, 3, H, W] in [0, 1]; 0 everywhere where there is none."""
+        ...
+
+
+@runtime_checkable
+class Consistency(Protocol):
+    """Binds the frames of a window together while they are denoised."""
+
+    def __call__(self, model: "LatentDiffusion", cues: Callable[[tuple[int, ...]], Cues], text: Tensor) -> "Hooks":
+        """Hooks for a loop over windows of `model` under the words `text`; `cues` measures a window's frames when asked."""
         ...
 
 
@@ -195,63 +207,6 @@ class Run:
 # ---------------------------------------------------------------------------------------------------------------- names
 
 
-def _in(room: str, **classes: str) -> dict[str, str]:
-    return {name: f"flowpaint.parts.{room}:{found}" for name, found in classes.items()}
-
-
-TABLE: dict[str, dict[str, str]] = {
-    "method": {
-        "analogy": "flowpaint.methods.analogy:Analogy",
-        "warp": "flowpaint.methods.baselines:Warp",
-        "freeze": "flowpaint.methods.baselines:Freeze",
-        "frame-by-frame": "flowpaint.methods.baselines:FrameByFrame",
-        "deflicker": "flowpaint.methods.deflicker:Deflicker",
-    },
-    "editor": {
-        "looks": "flowpaint.parts.editors:LookEditor",
-        "style": "flowpaint.parts.editors:StyleEditor",
-        "picture": "flowpaint.parts.editors:PictureEditor",
-    },
-    "flow": _in("flow", dis="DisFlow"),
-    "condition": _in("conditions", canny="CannyEdges", softedge="SoftEdges", hed="HedEdges", depth="DepthAnything"),
-    "segmenter": _in("segment", motion="MotionSegmenter", mask="MaskSegmenter", sam2="Sam2Segmenter"),
-    "extractor": {
-        "clip": "flowpaint.parts.features:ClipFeatures",
-        "vgg16": "flowpaint.parts.features:VggFeatures",
-        "alexnet": "flowpaint.parts.features:AlexFeatures",
-        "inception": "flowpaint.parts.features:InceptionFeatures",
-        "i3d": "flowpaint.parts.features:I3dFeatures",
-        "c3d": "flowpaint.parts.features:C3dFeatures",
-    },
-    "metric": {
-        "fidelity": "flowpaint.parts.metrics.pictures:Fidelity",
-        "identity": "flowpaint.parts.metrics.pictures:Identity",
-        "truth": "flowpaint.parts.metrics.pictures:Truth",
-        "edit-strength": "flowpaint.parts.metrics.pictures:EditStrength",
-        "sharpness": "flowpaint.parts.metrics.pictures:Sharpness",
-        "warp-error": "flowpaint.parts.metrics.steadiness:WarpError",
-        "pixel-mse": "flowpaint.parts.metrics.steadiness:PixelMse",
-        "flicker": "flowpaint.parts.metrics.steadiness:Flicker",
-        "colour-drift": "flowpaint.parts.metrics.steadiness:ColourDrift",
-        "shape": "flowpaint.parts.metrics.steadiness:ShapeConsistency",
-        "cost": "flowpaint.parts.metrics.steadiness:Cost",
-        "clip": "flowpaint.parts.metrics.text:ClipAgreement",
-        "lpips": "flowpaint.parts.metrics.perceptual:Lpips",
-        "spat-con": "flowpaint.parts.metrics.perceptual:SpatialConsistency",
-        "fid": "flowpaint.parts.metrics.distribution:FrechetPictures",
-        "fvd": "flowpaint.parts.metrics.distribution:FrechetClips",
-        "inception-score": "flowpaint.parts.metrics.distribution:InceptionScore",
-        "video-inception-score": "flowpaint.parts.metrics.distribution:VideoInceptionScore",
-        "dover": "flowpaint.parts.metrics.quality:Dover",
-    },
-    "propagator": {
-        "analogy": "flowpaint.parts.propagate:Analogy",
-        "warp": "flowpaint.parts.propagate:WarpChain",
-        "freeze": "flowpaint.parts.propagate:Freeze",
-    },
-}
-
-
 def table() -> dict[str, dict[str, str]]:
     """Every known part: kind -> name -> "module:class". Outside packages add rows through the entry points `flowpaint.parts`."""
     rows = {kind: dict(names) for kind, names in TABLE.items()}
@@ -383,6 +338,7 @@ def _as(value: Any, hint: Any) -> Any:
             return None
         return _as(value, next(one for one in inner if one is not type(None)))
     if origin is tuple:
+        value = [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
         every = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
         return tuple(_as(one, kind) for one, kind in zip(value, every, strict=True))
     if hint is bool:
