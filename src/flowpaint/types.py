@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -244,6 +244,34 @@ class Edit:
             raise InputError(f"The strength {self.strength} is outside 0..1. Give 0 for the source, 1 for the whole edit.")
         for picture in self.keyframes.values():
             check_shape(keyframe=(picture, "3 H W"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cues:
+    """What was measured on the source frames of one window before any noise: N frames, the last followed by the first.
+
+    `frames` [N, 3, H, W] in [0, 1]; `forward` [N, 2, H, W] from each frame to the next, `backward` [N, 2, H, W] from the next
+    back, pixels; `foreground` [N, 1, H, W] in [0, 1], 1 = subject. `latents` [N, C, h, w] are the encoded frames and `noise`
+    what is added to them where the source itself is shown to the network, at `level` (of the diffusion core).
+    """
+
+    frames: Tensor
+    forward: Tensor
+    backward: Tensor
+    latents: Tensor
+    noise: Tensor
+    level: Any
+    foreground: Tensor | None = None
+    guidance: float = 7.5
+
+    def __post_init__(self) -> None:
+        check_shape(
+            frames=(self.frames, "N 3 H W"),
+            forward=(self.forward, "N 2 H W"),
+            backward=(self.backward, "N 2 H W"),
+            latents=(self.latents, "N C h w"),
+            noise=(self.noise, "N C h w"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
