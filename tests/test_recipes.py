@@ -21,7 +21,7 @@ def part(request):
 
 
 def test_is_a_frozen_dataclass_that_works_when_called(part):
-    assert dataclasses.is_dataclass(part) and callable(part)
+    assert dataclasses.is_dataclass(part) and (callable(part) or hasattr(part, "denoiser"))
     with pytest.raises(dataclasses.FrozenInstanceError):
         part.anything = 1
 
@@ -80,3 +80,9 @@ def test_a_value_of_the_wrong_kind_is_refused(value):
 def test_every_kind_is_listed():
     assert parts() == {kind: seams.names(kind) for kind in seams.table()}
     assert parts("flow") == {"flow": seams.names("flow")}
+
+
+def test_tuples_are_written_with_commas():
+    model = seams.override(seams.build("model", "stable-diffusion"), "lora", "one.safetensors, two.safetensors")
+    assert model.lora == ("one.safetensors", "two.safetensors")
+    assert seams.override(model, "lora", "").lora == ()

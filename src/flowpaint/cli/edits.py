@@ -31,6 +31,9 @@ def edit(
     method: _Method = "analogy",
     keyframe: _Keys = None,
     replay: Annotated[Path | None, typer.Option(help="Repeat what is stored in a result or its report.")] = None,
+    model: Annotated[str | None, typer.Option(help="Of diffusion methods: a public name, a folder or a .safetensors.")] = None,
+    control: Annotated[str | None, typer.Option(help="What a ControlNet sees: canny, softedge, depth.")] = None,
+    lora: Annotated[list[str] | None, typer.Option(help="A LoRA for the model; may be repeated.")] = None,
     what: What,
     how: How,
     source: Input,
@@ -54,6 +57,7 @@ def edit(
         if video is None:
             raise InputError("There is no input. Name a video, or a result to --replay.")
         plain = _plain(what, how, source, out)
+        plain["settings"] = [*_of_model(model, control, lora or []), *how.settings]
         job, _ = api.plan_job(
             "edit", video, prompt=prompt, method=method, style=style, keyframes=read_keyframes(keyframe or []), **plain
         )
@@ -102,6 +106,12 @@ def resume(*, folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run 
         result, saving = api.resume(folder)
         talk.run = folder
         _save(result, talk, dict(saving))
+
+
+def _of_model(model: str | None, control: str | None, lora: list[str]) -> list[str]:
+    """What the options of diffusion methods set."""
+    named = {"model.weights": model, "control": control, "model.lora": ",".join(lora)}
+    return [f"{path}={value}" for path, value in named.items() if value]
 
 
 def _plain(what: What, how: How, source: Input, out: Output) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+"""FRESCO end to end on a tiny random model of the real classes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from flowpaint import seams
+from flowpaint.diffusion.model import LatentDiffusion
+from flowpaint.errors import ConfigError, InputError, WeightsError
+from flowpaint.methods.fresco import Fresco, plan
+from flowpaint.seams import MemoryStore, Run
+from flowpaint.types import Edit
+from tiny_models import save_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return LatentDiffusion(weights=str(save_model(tmp_path_factory.mktemp("tiny") / "model")))
+
+
+def fresco(model, **values):
+    fields = {"model": model, "saliency": None, "shortest": 2, "longest": 4, "num_steps": 4, "window": 3, "side": 128}
+    return Fresco(**{**fields, **values})
+
+
+def frames_of(method, clip, **run):
+    return torch.stack(list(method(clip, Edit(prompt="a bronze statue"), Run(**run))))
+
+
+def test_every_frame_comes_back_changed_and_the_same_for_the_same_seed(model, textured_pan):
+    clip = textured_pan.clip[:7]
+    method = fresco(model)
+    first = frames_of(method, clip, seed=3)
+    assert first.shape == clip.frames.shape and torch.isfinite(first).all()
+    assert (first - clip.frames).abs().mean() > 0.02
+    assert torch.equal(first, frames_of(method, clip, seed=3))
+    assert not torch.equal(first, frames_of(method, clip, seed=4))
+
+
+def test_finished_key_frames_are_taken_from_the_store(model, textured_pan, monkeypatch):
+    clip, store = textured_pan.clip[:5], MemoryStore()
+    first = frames_of(fresco(model), clip, store=store)
+    monkeypatch.setattr(LatentDiffusion, "encode", lambda *_: pytest.fail("it was translated again"))
+    assert torch.equal(first, frames_of(fresco(model), clip, store=store))
+
+
+def test_each_part_of_the_consistency_counts(model, textured_pan):
+    clip = textured_pan.clip[:5]
+    whole = frames_of(fresco(model), clip)
+    for name, value in (("attention", "none"), ("attention", "cross-frame"), ("optimise", False), ("compat", "paper")):
+        consistency = replace(seams.build("consistency", "fresco"), **{name: value})
+        assert not torch.equal(whole, frames_of(fresco(model, consistency=consistency), clip)), name
+
+
+def test_the_background_is_smoothed_where_there_is_saliency(model, textured_pan):
+    clip = textured_pan.clip[:5]
+
+    def nothing(frames, hint=None):
+        return torch.zeros_like(frames[:, :1])
+
+    plain = frames_of(fresco(model), clip)
+    assert not torch.equal(plain, frames_of(fresco(model, saliency=nothing), clip))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_frames_work(model, textured_pan, count):
+    clip = textured_pan.clip[:count]
+    assert frames_of(fresco(model), clip).shape == clip.frames.shape
+
+
+def test_sizes_that_are_no_multiple_of_eight_come_back(model, moving_square):
+    clip = moving_square.clip[:3]
+    assert frames_of(fresco(model), clip).shape == clip.frames.shape
+
+
+def test_windows_hold_on_to_the_first_frame_and_the_last_before():
+    assert [one.frames for one in plan(5, 8).windows] == [(0, 1, 2, 3, 4)]
+    found = plan(12, 6).windows
+    assert [one.frames for one in found] == [(0, 1, 2, 3, 4, 5), (0, 5, 6, 7, 8), (0, 8, 9, 10, 11)]
+    assert [sorted(one.anchors) for one in found] == [[], [0, 5], [0, 8]]
+    assert [one.kept for one in plan(9, 8).windows] == [(0, 1, 2, 3, 4, 5), (6, 7, 8)], "a tail of one borrows two"
+    for count in range(1, 40):
+        for size in range(3, 10):
+            windows = plan(count, size).windows
+            assert sorted(frame for one in windows for frame in one.kept) == list(range(count))
+            assert max(len(one.frames) for one in windows) <= size
+
+
+def test_what_cannot_be_done_is_refused_before_any_work(model, textured_pan):
+    clip = textured_pan.clip[:3]
+    with pytest.raises(InputError, match="prompt"):
+        fresco(model)(clip, Edit(), Run())
+    with pytest.raises(WeightsError):
+        fresco(LatentDiffusion(weights="nowhere"))(clip, Edit(prompt="a statue"), Run())
+    with pytest.raises(ConfigError, match="3 or more"):
+        fresco(model, window=2)
