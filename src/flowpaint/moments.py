@@ -4,7 +4,7 @@ All metrics share one pass. What costs much (the flow) is measured when the firs
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -141,7 +141,7 @@ class Pass:
             )
             if frames is None or index in frames:
                 yield moment
-            before = _alone(moment)
+            before = replace(moment, before=None, opening=None)  # alone: a chain would hold every frame
             opening = opening or before
 
     def _picture(self, clip: Clip, index: int, case: Case) -> Tensor:
@@ -155,16 +155,3 @@ class Pass:
 def _counts(case: Case, index: int) -> bool:
     """Whether the truth counts at a frame."""
     return case.reference_frames is None or index in case.reference_frames
-
-
-def _alone(moment: Moment) -> Moment:
-    """The moment without the one before it."""
-    return Moment(
-        index=moment.index,
-        source=moment.source,
-        result=moment.result,
-        mask=moment.mask,
-        result_mask=moment.result_mask,
-        reference=moment.reference,
-        estimator=moment.estimator,
-    )

@@ -7,8 +7,9 @@ import torch
 
 from flowpaint import seams
 from flowpaint.diffusion.model import LatentDiffusion
+from flowpaint.diffusion.plans import anchor_chain
 from flowpaint.errors import ConfigError, InputError, WeightsError
-from flowpaint.methods.fresco import Fresco, plan
+from flowpaint.methods.fresco import Fresco
 from flowpaint.seams import MemoryStore, Run
 from flowpaint.types import Edit
 from tiny_models import save_model
@@ -72,6 +73,10 @@ def test_few_frames_work(model, textured_pan, count):
 def test_sizes_that_are_no_multiple_of_eight_come_back(model, moving_square):
     clip = moving_square.clip[:3]
     assert frames_of(fresco(model), clip).shape == clip.frames.shape
+
+
+def plan(num_frames, size):
+    return anchor_chain(num_frames, size, tail=3)
 
 
 def test_windows_hold_on_to_the_first_frame_and_the_last_before():

@@ -34,7 +34,7 @@ def looks() -> list[tuple[str, tuple[str, ...], str]]:
 def look_sheet(out: str | Path, *, picture: str | Path | None = None, overwrite: bool = False) -> Path:
     """Where a page with every look on `picture` was written: on a picture, the first frame of a video, or a rendered scene."""
     out = Path(out)
-    _check_place(out, overwrite)
+    check_place(out, overwrite)
     clip = video.read(picture) if picture is not None else scenes.clip(scenes.sample_scene(8), 1, (360, 640))
     video.write_picture(out, editors.sheet(clip.frame(0)))
     return out
@@ -70,7 +70,7 @@ def take_frames(
         folder.mkdir()
     files = {number: folder / f"{number:06d}.png" for number in numbers}
     for file in files.values():
-        _check_place(file, overwrite)
+        check_place(file, overwrite)
     for number, file in files.items():
         video.write_picture(file, clip.raw(number))
     return files
@@ -80,7 +80,8 @@ def _read(path: str | Path, **source: Unpack[Source]) -> Clip:
     return read_input(Job(input=str(path), **source), _log.warning)
 
 
-def _check_place(out: Path, overwrite: bool) -> None:
+def check_place(out: Path, overwrite: bool) -> None:
+    """Nothing, where a small file can be written to `out`. Raises `InputError` without its folder, or where it exists."""
     if not out.absolute().parent.is_dir():
         raise InputError(f"The folder {out.absolute().parent} does not exist. Make it first, or write elsewhere.")
     if out.exists() and not overwrite:

@@ -163,7 +163,8 @@ def compare(
         videos[method] = _made(result, folder / f"{method}.mp4", progress)
         about = About(prompt=prompt, source_prompt=source_prompt, mask=result.prepared.mask)
         # One process makes them all: its peak memory tells nothing of the later ones.
-        cases[method] = replace(case_of(videos[method], result.prepared.clip, **about), peak_memory=None)
+        case = case_of(videos[method], result.prepared.clip, shots=result.prepared.shots, **about)
+        cases[method] = replace(case, peak_memory=None)
         through = judges.through(result.prepared.clip, result.prepared.device)
         cards[method] = judging.judge(
             cases[method],
@@ -187,8 +188,18 @@ def _made(result: Result, path: Path, progress: judging.Progress | None) -> Path
     return result.save(path, overwrite=True, progress=progress)
 
 
-def case_of(result: Video, source: Video, *, resample: bool = False, recipe: Job | None = None, **about: Unpack[About]) -> Case:
-    """The case of a result and its source, opened. Raises as `evaluate` does."""
+def case_of(
+    result: Video,
+    source: Video,
+    *,
+    resample: bool = False,
+    recipe: Job | None = None,
+    shots: Sequence[range] | None = None,
+    **about: Unpack[About],
+) -> Case:
+    """The case of a result and its source, opened; the source's `shots` are looked for where they are not known. Raises as
+    `evaluate` does.
+    """
     source_clip, result_clip = _clip(source), _clip(result)
     if recipe is not None and len(result_clip) != len(source_clip):
         frames = span(source_clip, recipe.start, recipe.end)  # it may have been made from a part
@@ -212,7 +223,7 @@ def case_of(result: Video, source: Video, *, resample: bool = False, recipe: Job
         result=result_clip,
         prompt=about.get("prompt", "") or (recipe.prompt if recipe else ""),
         source_prompt=about.get("source_prompt", ""),
-        cuts=frozenset(shot.start for shot in video.shots(source_clip) if shot.start),
+        cuts=frozenset(shot.start for shot in (shots or video.shots(source_clip)) if shot.start),
         seconds_per_frame=seconds,
         peak_memory=memory,
         mask=mask(about.get("mask")),

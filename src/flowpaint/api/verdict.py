@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
 from ..evaluation.aggregate import Summary
 from ..evaluation.card import Card
-from ..evaluation.page import Report, to_dict, write_report
+from ..evaluation.page import Report, check_name, to_dict, write_report
 from ..evaluation.strips import strips, worst
 from ..moments import Case, Pass
 from ..report import versions
+from .catalogue import check_place
 
 Row = tuple[str, tuple[str, ...], str, bool | None]
 
@@ -81,10 +81,6 @@ def check_report(path: Path | None, *, overwrite: bool = False) -> None:
     """Nothing, where a report can be written to `path`. Raises `InputError` where it cannot, or would replace another."""
     if path is None:
         return
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"The report {str(path)!r} is no web page. Give a name that ends in .html.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"The folder {path.absolute().parent} does not exist. Make it first, or write elsewhere.")
+    check_name(path)
     for file in (path, path.with_suffix(".json"), path.with_suffix(".csv")):
-        if file.exists() and not overwrite:
-            raise InputError(f"{file} exists. Use --overwrite to replace it, or choose another name.")
+        check_place(file, overwrite)

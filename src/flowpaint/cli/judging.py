@@ -94,9 +94,7 @@ def compare(
     with talking(manners) as talk:
         from .. import api
 
-        folder = output or (judging.report.with_suffix(".files") if judging.report else None)
-        if folder is None:
-            raise InputError("There is no place for the videos. Give --report PAGE.html, or a folder with -o.")
+        folder = _folder(output, judging.report, "videos")
         api.check_report(judging.report, overwrite=judging.overwrite)
         options: dict[str, Any] = {
             "mask": mask, "start": start, "end": end, "quality": quality, "seed": seed, "device": judging.device,
@@ -130,9 +128,7 @@ def benchmark(
     with talking(manners) as talk:
         from .. import api
 
-        folder = output or (judging.report.with_suffix(".files") if judging.report else None)
-        if folder is None:
-            raise InputError("There is no place for the rows. Give --report PAGE.html, or a folder with -o.")
+        folder = _folder(output, judging.report, "rows")
         # Rows that are there are kept, so a report that is there is only brought up to date.
         with talk.progress() as tell:
             verdict = api.benchmark(
@@ -164,6 +160,14 @@ def vote(
         page = api.vote_page(folder, overwrite=overwrite)
         talk.say(f"Open it, vote, save the votes into {folder}, then: flowpaint vote {folder} --tally")
         talk.result({"page": str(page)}, [str(page)])
+
+
+def _folder(output: Path | None, report: Path | None, what: str) -> Path:
+    """Where `what` goes: the folder that was given, else one beside the report."""
+    folder = output or (report.with_suffix(".files") if report else None)
+    if folder is None:
+        raise InputError(f"There is no place for the {what}. Give --report PAGE.html, or a folder with -o.")
+    return folder
 
 
 def _names(text: str, what: str) -> list[str]:

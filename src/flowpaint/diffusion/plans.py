@@ -109,17 +109,20 @@ def chunks(num_frames: int, size: int, order: Order = "window") -> FramePlan:
     return FramePlan(num_frames=num_frames, windows=windows, order=order)
 
 
-def anchor_chain(num_frames: int, size: int) -> FramePlan:
+def anchor_chain(num_frames: int, size: int, tail: int = 1) -> FramePlan:
     """`size` frames, then `size` - 2 new ones at a time behind the first frame and the last of the window before.
 
-    The index sets of FRESCO (Yang et al., CVPR 2024, section 4.3). The tail may be one new frame. Raises `ConfigError` for a
-    size below 3.
+    The index sets of FRESCO (Yang et al., CVPR 2024, section 4.3). A last window of fewer than `tail` new frames borrows from the
+    one before, as far as they fit. Raises `ConfigError` for a size below 3.
     """
     _at_least(size, 3)
-    windows = [Window(frames=tuple(range(min(size, num_frames))))]
-    for start in range(size, num_frames, size - 2):
-        new = range(start, min(start + size - 2, num_frames))
-        windows.append(Window(frames=(0, start - 1, *new), anchors=frozenset({0, start - 1})))
+    starts = [0, *range(size, num_frames, size - 2)]
+    if len(starts) > 1:
+        starts[-1] -= max(0, min(tail, size - 2) - (num_frames - starts[-1]))
+    ends = [*starts[1:], num_frames]
+    windows = [Window(frames=tuple(range(ends[0])))]
+    for start, end in zip(starts[1:], ends[1:], strict=True):
+        windows.append(Window(frames=(0, start - 1, *range(start, end)), anchors=frozenset({0, start - 1})))
     return FramePlan(num_frames=num_frames, windows=tuple(windows))
 
 

@@ -83,13 +83,18 @@ class Report:
                 raise InputError(f"A picture of shape {shape} and type {kind} is none. Give uint8 of shape [H, W, 3].")
 
 
+def check_name(path: Path) -> None:
+    """Nothing, for the name of a web page. Raises `InputError` for another."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"The report {str(path)!r} is no web page. Give a name that ends in .html.")
+
+
 def write_report(path: Path, report: Report) -> tuple[Path, Path, Path]:
     """The files written: the page at `path`, and its numbers as .json and .csv of the same name.
 
     Raises `InputError` where `path` does not end in .html, `WorkError` where a file cannot be written.
     """
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"The report {str(path)!r} is no web page. Give a name that ends in .html.")
+    check_name(path)
     report = replace(report, cards=tuple(_told_apart(_finite(card) for card in report.cards)))
     files = path, path.with_suffix(".json"), path.with_suffix(".csv")
     writers: tuple[Callable[[], str], ...] = (

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..diffusion.hooked import hooked
 from ..diffusion.levels import Step, add_noise, noise_levels
 from ..diffusion.model import LatentDiffusion
-from ..diffusion.plans import FramePlan, Window
+from ..diffusion.plans import anchor_chain
 from ..diffusion.sampling import frame_noise, sample_frames
 from ..errors import ConfigError, InputError
 from ..plan import by_difference
@@ -18,6 +18,7 @@ from ..types import Clip, Cues, Edit, from_raw, to_raw
 from ..warp import resize
 from . import keys
 
+_TAIL = 3  # new frames of a last window, where they fit
 _BLUR_SIDE = 64  # short side at which neighbours are compared to place key frames
 
 
@@ -96,7 +97,7 @@ class Fresco:
                     lambda _: denoise,
                     start,
                     times,
-                    plan(len(chosen), self.window),
+                    anchor_chain(len(chosen), self.window, tail=_TAIL),
                     run=run,
                     eta=1.0,
                     hooks=hooks,
@@ -151,23 +152,3 @@ class _Measure:
             level=self.times[-1].t,
             guidance=self.method.guidance,
         )
-
-
-def plan(num_frames: int, size: int) -> FramePlan:
-    """Windows of `size` frames, later ones behind the first frame of all and the last of the window before.
-
-    A tail of one or two new frames borrows from the window before, so that it holds three where they fit (section 4.3).
-    """
-    starts = [0]
-    if num_frames > size:
-        starts += list(range(size, num_frames, size - 2))
-        tail = num_frames - starts[-1]
-        wanted = min(3, size - 2)
-        if len(starts) > 1 and tail < wanted:
-            starts[-1] -= wanted - tail
-    ends = [*starts[1:], num_frames]
-    windows = [Window(frames=tuple(range(ends[0])))]
-    for begin, end in zip(starts[1:], ends[1:], strict=True):
-        anchors = tuple(dict.fromkeys((0, begin - 1)))
-        windows.append(Window(frames=(*anchors, *range(begin, end)), anchors=frozenset(anchors)))
-    return FramePlan(num_frames=num_frames, windows=tuple(windows))

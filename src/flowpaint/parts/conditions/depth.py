@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import ConfigError, WeightsError
+from ...errors import ConfigError
+from ...networks.pretrained import pretrained
 from ...types import check_shape
 from ...weights import fetched
 
@@ -105,25 +106,6 @@ def _folder(weights: str) -> Path:
 @lru_cache(maxsize=2)
 def _network(folder: Path, device: torch.device) -> "DepthAnythingForDepthEstimation":
     from transformers import DepthAnythingForDepthEstimation
-    from transformers.utils import logging
 
-    remedy = "Give a folder that DepthAnythingForDepthEstimation.save_pretrained wrote"
-    shown = logging.is_progress_bar_enabled()
-    # A bar of its own for each network would tear ours.
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        # With its notes it gives a pair, which its types do not say.
-        pair: Any = DepthAnythingForDepthEstimation.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, use_safetensors=True, dtype=torch.float32
-        )
-    except Exception as error:  # damaged files fail in safetensors, in json and in the checks of the settings alike
-        raise WeightsError(f"{folder} cannot be read as Depth Anything: {error}. {remedy}.") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    model, told = pair
-    if told["missing_keys"]:  # transformers would fill them with random numbers
-        some = ", ".join(sorted(told["missing_keys"])[:3])
-        raise WeightsError(f"{folder} lacks {len(told['missing_keys'])} tensors of Depth Anything, such as {some}. {remedy}.")
-    found: DepthAnythingForDepthEstimation = model.eval().requires_grad_(False).to(device)
+    found: DepthAnythingForDepthEstimation = pretrained(DepthAnythingForDepthEstimation, folder, device, title="Depth Anything")
     return found

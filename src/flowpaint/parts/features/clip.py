@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...errors import WeightsError
+from ...networks.pretrained import pretrained
 from ...types import check_shape
 from ...weights import fetched
 from .fitting import Facts, about, check_batch, in_batches, squeezed
@@ -100,25 +101,8 @@ def _folder(weights: str) -> Path:
 @lru_cache(maxsize=4)
 def _model(folder: Path, device: torch.device) -> "CLIPModel":
     from transformers import CLIPModel
-    from transformers.utils import logging
 
-    remedy = "Give a folder that CLIPModel.save_pretrained wrote"
-    shown = logging.is_progress_bar_enabled()
-    # A bar of its own for each network would tear ours.
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        # With its notes it gives a pair, which its types do not say.
-        pair: Any = CLIPModel.from_pretrained(folder, local_files_only=True, output_loading_info=True, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{folder} cannot be read as CLIP: {error}. {remedy}.") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    model, told = pair
-    if told["missing_keys"]:  # transformers would fill them with random numbers
-        some = ", ".join(sorted(told["missing_keys"])[:3])
-        raise WeightsError(f"{folder} lacks {len(told['missing_keys'])} tensors of CLIP, such as {some}. {remedy}.")
-    found: CLIPModel = model.eval().requires_grad_(False).to(device)
+    found: CLIPModel = pretrained(CLIPModel, folder, device, title="CLIP", safetensors_only=False)
     return found
 
 

@@ -40,15 +40,23 @@ def warp_errors(before: Tensor, now: Tensor, flow: Flow) -> dict[str, float]:
 
     `mse` and `l1`, per channel, over the pixels that both show (`seen_by_lai`); `_all`: over all that land in the frame.
     """
+    return _errors(before, now, flow, *_compared(flow))
+
+
+def _errors(before: Tensor, now: Tensor, flow: Flow, seen: Tensor, landed: Tensor) -> dict[str, float]:
     difference = warp(now, flow.vectors) - before
-    landed = _landed(flow.vectors)
-    seen = seen_by_lai(flow) * landed
     return {
         "mse": mean_over(difference.square(), seen),
         "mse_all": mean_over(difference.square(), landed),
         "l1": mean_over(difference.abs(), seen),
         "l1_all": mean_over(difference.abs(), landed),
     }
+
+
+def _compared(flow: Flow) -> tuple[Tensor, Tensor]:
+    """1 where a pixel is compared because both frames show it, and where it lands in the frame at all: [1, 1, h, w] each."""
+    landed = _landed(flow.vectors)
+    return seen_by_lai(flow) * landed, landed
 
 
 def _landed(vectors: Tensor) -> Tensor:
@@ -108,14 +116,16 @@ class _WarpTally:
         if before is None:
             return {}
         flow = moment.flow
-        floor, errors = warp_errors(before.source, moment.source, flow), warp_errors(before.result, moment.result, flow)
+        seen, landed = _compared(flow)
+        floor = _errors(before.source, moment.source, flow, seen, landed)
+        errors = _errors(before.result, moment.result, flow, seen, landed)
         found = {
             "we_src": 1e5 * errors["mse"],
             "we_src_all": 1e5 * errors["mse_all"],
             "we_src_l1": 255 * errors["l1"],
             "we_floor": 1e5 * floor["mse"],
             "we_floor_l1": 255 * floor["l1"],
-            "we_coverage": (seen_by_lai(flow) * _landed(flow.vectors)).mean().item(),
+            "we_coverage": seen.mean().item(),
         }
         if self._part.own:
             own = moment.own_flow

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import ConfigError, WeightsError
+from ...errors import ConfigError
+from ...networks.pretrained import pretrained
 from ...seams import Segmenter, default
 from ...types import check_shape
 from ...weights import fetched
@@ -97,27 +98,7 @@ def _folder(weights: str) -> Path:
 @lru_cache(maxsize=2)
 def _network(folder: Path, device: torch.device) -> "Sam2Model":
     from transformers import Sam2Model
-    from transformers.utils import logging
 
-    remedy = "Give a folder that Sam2Model.save_pretrained wrote"
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    # A bar of its own for each network would tear ours; public files are those of the video model, which is no news.
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    try:
-        # With its notes it gives a pair, which its types do not say.
-        pair: Any = Sam2Model.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, use_safetensors=True, dtype=torch.float32
-        )
-    except Exception as error:  # damaged files fail in safetensors, in json and in the checks of the settings alike
-        raise WeightsError(f"{folder} cannot be read as SAM 2: {error}. {remedy}.") from error
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    model, told = pair
-    if told["missing_keys"]:  # transformers would fill them with random numbers
-        some = ", ".join(sorted(told["missing_keys"])[:3])
-        raise WeightsError(f"{folder} lacks {len(told['missing_keys'])} tensors of SAM 2, such as {some}. {remedy}.")
-    found: Sam2Model = model.eval().requires_grad_(False).to(device)
+    # Public files are those of the video model, which is no news.
+    found: Sam2Model = pretrained(Sam2Model, folder, device, title="SAM 2", warnings=False)
     return found
