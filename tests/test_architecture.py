@@ -12,13 +12,14 @@ from flowpaint import seams
 
 SOURCE = Path(flowpaint.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing"}
+GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "carry"}
 CORE = GROUND | {"seams", "moments", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
     "types": {"errors"},
     "errors": set(),
     "warp": {"types", "errors"},
     "colour": {"types", "errors", "warp"},
+    "carry": {"types", "errors", "warp", "colour"},
     "timecode": {"types", "errors"},
     "smoothing": {"types", "errors", "warp"},
     "plan": GROUND,

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from flowpaint import warp
+from flowpaint.carry import to_size_of
 from flowpaint.colour import luma, to_lab
 from flowpaint.errors import ConfigError, InputError, VideoError
 from flowpaint.parts.editors import LookEditor, PictureEditor, StyleEditor, catalogue, sheet
-from flowpaint.parts.editors.carry import to_size_of
 from flowpaint.parts.editors.entry import Style
 from flowpaint.parts.editors.grades import Grade, graded
 from flowpaint.parts.editors.looks import LOOKS

@@ -2,13 +2,15 @@
 
 from itertools import pairwise
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowpaint.errors import ConfigError
-from flowpaint.plan import by_difference, by_tracking
+from flowpaint.plan import by_difference, by_tracking, difference
 from flowpaint.types import Flow
 
 SIZE = (8, 12)
@@ -107,6 +109,16 @@ def test_a_short_clip_has_its_ends():
     assert by_difference([0.0, 1.0, 0.0])[-1].reason == "last frame"
 
 
+def test_difference_of_frames():
+    a = torch.full((2, 3, 12, 15), 0.5)
+    b = a + torch.tensor([0.0, 0.1])[:, None, None, None]
+    assert difference(a, b).tolist() == pytest.approx([0.0, 0.04])
+    one, two = torch.rand(2, 1, 3, 20, 24, generator=torch.Generator().manual_seed(4))
+    pictures = [(2 * x[0]).permute(1, 2, 0).numpy() for x in (one, two)]
+    blurred = [cv2.GaussianBlur(x, (9, 9), 1.7, borderType=cv2.BORDER_REPLICATE) for x in pictures]
+    assert difference(one, two).item() == pytest.approx(np.square(blurred[0] - blurred[1]).mean(), rel=1e-4)
+
+
 def test_the_reason_tells_the_difference():
     keys = by_difference([0.0] * 10 + [0.125] + [0.0] * 15)
     assert indices(keys) == [0, 10, 25] and "0.1250" in keys[1].reason
@@ -116,3 +128,36 @@ def test_the_reason_tells_the_difference():
 def test_gaps_that_cannot_be_met_are_refused(shortest, longest):
     with pytest.raises(ConfigError, match="cannot be placed"):
         by_difference([0.0] * 30, shortest=shortest, longest=longest)
+
+
+def released(differences, shortest, longest):
+    """FRESCO's choice as its code makes it, by its description: suppressed places are marked, the largest anywhere is next."""
+    last = len(differences) - 1
+    marked = [-1.0 if i < shortest or i > last - shortest else value for i, value in enumerate(differences)]
+    keys = [0, last]
+    while max(b - a for a, b in pairwise(sorted(keys))) > longest and max(marked) > -1:
+        chosen = max(range(last + 1), key=lambda i: (marked[i], -i))
+        keys.append(chosen)
+        marked[max(0, chosen - shortest) : chosen + shortest] = [-1.0] * (chosen + shortest - max(0, chosen - shortest))
+        marked = marked[: last + 1]
+    return sorted(set(keys))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_released_placing(seed):
+    rng = np.random.default_rng(seed)
+    differences, shortest = rng.random(int(rng.integers(30, 120))).tolist(), int(rng.integers(1, 9))
+    longest = 2 * shortest + int(rng.integers(0, 12))
+    found = indices(by_difference(differences, shortest=shortest, longest=longest, placing="official"))
+    assert found == released(differences, shortest, longest)
+
+
+def test_placings_differ_where_they_should():
+    differences = [0.0] * 61
+    differences[10], differences[5], differences[40] = 0.9, 0.8, 0.1
+    places = {one: indices(by_difference(differences, longest=40, placing=one)) for one in ("gaps", "paper", "official")}
+    assert places["gaps"] == [0, 10, 40, 60], "the gap before 10 is narrow enough"
+    assert places["paper"] == [0, 5, 10, 40, 60]
+    assert places["official"] == [0, 10, 40, 60], "5 is less than shortest + 1 before 10"
+    with pytest.raises(ConfigError, match="placed by"):
+        by_difference(differences, placing="anywhere")

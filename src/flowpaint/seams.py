@@ -50,7 +50,10 @@ class FlowEstimator(Protocol):
 
 @runtime_checkable
 class SpatialCondition(Protocol):
-    """Draws what of a clip an edit has to keep, for a ControlNet. What it measures to do so, it measures per clip."""
+    """Draws what of a clip an edit has to keep, for a ControlNet. What it measures to do so, it measures per clip.
+
+    One that measures may offer `fitted(frames) -> SpatialCondition`: itself with the scale of `frames`, for parts of a clip.
+    """
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Control maps [T, 3, H, W] in [0, 1] of `frames` [T, 3, H, W] in [0, 1]."""
@@ -196,6 +199,7 @@ class Run:
     notes: Notes = field(default_factory=Notes)
     progress: Callable[[str, int, int], None] = _silent  # (stage, done, total)
     chunk: int = 48  # frames between checkpoints, and in one encoded segment
+    memory: int | None = None  # bytes of the device that networks may take; None: as they are set
     offset: int = 0  # number in the whole clip of this clip's frame 0; shots are planned alone
 
     def generator(self, frame: int = 0, step: int = 0) -> torch.Generator:
@@ -314,8 +318,8 @@ def _revive(value: Any, hint: Any, where: dataclasses.Field[Any], label: str) ->
     """`value` from a recipe, a TOML file or the command line as the type that the field declares."""
     kind = where.metadata.get("kind")
     if kind:
-        if value is None:
-            return None
+        if value is None or dataclasses.is_dataclass(value):  # nothing, or a part that is ready
+            return value
         return build(kind, value) if isinstance(value, str) else from_dict({"kind": kind, **value})
     try:
         return _as(value, hint)

@@ -8,7 +8,7 @@ full 0..65535 range for anything deeper.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -225,6 +225,7 @@ class Flow:
 class Edit:
     """*What* is wanted of a clip.
 
+    `prompts` maps frame numbers to the words that hold from that frame on, in place of `prompt`;
     `keyframes` maps frame numbers to edited pictures [3, H, W] in [0, 1] that already lie on their source frames;
     `mask` is a clip of one frame, or of as many as the source, whose first channel is 1 where the edit may show.
     `anchor` is one frame of the film before and after the edit, both [3, H, W]: shots edited apart take their colours from it.
@@ -232,6 +233,7 @@ class Edit:
 
     prompt: str = ""
     negative: str = ""
+    prompts: Mapping[int, str] = field(default_factory=dict)
     keyframes: Mapping[int, Tensor] = field(default_factory=dict)
     mask: Clip | None = None
     anchor: tuple[Tensor, Tensor] | None = None
@@ -245,6 +247,15 @@ class Edit:
         for picture in self.keyframes.values():
             check_shape(keyframe=(picture, "3 H W"))
 
+    def words(self, frame: int) -> str:
+        """The words that hold at `frame`."""
+        begun = [start for start in self.prompts if start <= frame]
+        return self.prompts[max(begun)] if begun else self.prompt
+
+    def at(self, frame: int) -> "Edit":
+        """The edit of one frame: its words alone."""
+        return replace(self, prompt=self.words(frame), prompts={})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cues:
@@ -252,7 +263,8 @@ class Cues:
 
     `frames` [N, 3, H, W] in [0, 1]; `forward` [N, 2, H, W] from each frame to the next, `backward` [N, 2, H, W] from the next
     back, pixels; `foreground` [N, 1, H, W] in [0, 1], 1 = subject. `latents` [N, C, h, w] are the encoded frames and `noise`
-    what is added to them where the source itself is shown to the network, at `level` (of the diffusion core).
+    what is added to them where the source itself is shown to the network, at `level` (of the diffusion core). `draw(step)` is
+    the randomness with which a picture is encoded after a step of the loop; None takes the posterior's mode.
     """
 
     frames: Tensor
@@ -263,6 +275,7 @@ class Cues:
     level: Any
     foreground: Tensor | None = None
     guidance: float = 7.5
+    draw: Callable[[int], torch.Generator | None] | None = None
 
     def __post_init__(self) -> None:
         check_shape(

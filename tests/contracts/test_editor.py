@@ -10,6 +10,7 @@ from PIL import Image
 from flowpaint import seams
 from flowpaint.parts.editors import LookEditor
 from flowpaint.types import Edit
+from tiny_models import save_model
 
 LOOKS = ["van gogh", "pencil", "watercolour", "oil", "cartoon", "golden hour", "noir", "cyberpunk"]
 SIZES = [(16, 16), (37, 53), (64, 48), (5, 90)]
@@ -22,8 +23,13 @@ def photo(height, width):
     )
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_model(tmp_path_factory.mktemp("tiny") / "model"))
+
+
 @pytest.fixture(params=[*seams.names("editor"), *(f"looks: {name}" for name in LOOKS)])
-def build(request, tmp_path):
+def build(request, tmp_path, model):
     """Makes the editor for frames of a given size: an editor led by a picture file gets one of that shape."""
 
     def made(height, width):
@@ -31,6 +37,8 @@ def build(request, tmp_path):
         values = {}
         if look:
             values = {"looks": [[look, 1.0]]}
+        elif kind == "diffusion":
+            values = {"model": seams.build("model", "stable-diffusion", weights=model), "num_steps": 4}
         elif kind in ("style", "picture"):
             path = tmp_path / f"{height}x{width}.png"
             Image.fromarray(skimage.data.immunohistochemistry()).resize((2 * width, 2 * height)).save(path)
@@ -44,7 +52,7 @@ def build(request, tmp_path):
 def test_keeps_size_and_range(build, height, width):
     image = photo(height, width)
     before = image.clone()
-    edited = build(height, width)(image, Edit(), torch.Generator().manual_seed(1))
+    edited = build(height, width)(image, Edit(prompt="a statue"), torch.Generator().manual_seed(1))
     assert edited.shape == image.shape and edited.dtype == torch.float32
     assert edited.isfinite().all() and edited.min() >= 0 and edited.max() <= 1
     assert torch.equal(image, before)
@@ -52,23 +60,23 @@ def test_keeps_size_and_range(build, height, width):
 
 def test_same_seed_same_pixels(build):
     image, editor = photo(37, 53), build(37, 53)
-    first, second = (editor(image, Edit(), torch.Generator().manual_seed(5)) for _ in range(2))
+    first, second = (editor(image, Edit(prompt="a statue"), torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(first, second)
 
 
 def test_strength_zero_is_the_source(build):
     image = photo(37, 53)
-    assert torch.equal(build(37, 53)(image, Edit(strength=0.0), torch.Generator()), image)
+    assert torch.equal(build(37, 53)(image, Edit(prompt="a statue", strength=0.0), torch.Generator()), image)
 
 
 def test_edits_something(build):
     image = photo(64, 64)
-    assert (build(64, 64)(image, Edit(), torch.Generator()) - image).abs().mean() > 0.01
+    assert (build(64, 64)(image, Edit(prompt="a statue"), torch.Generator()) - image).abs().mean() > 0.01
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_takes_flat_pictures(build, level):
-    edited = build(32, 32)(torch.full((3, 32, 32), level), Edit(keep_colors=True), torch.Generator())
+    edited = build(32, 32)(torch.full((3, 32, 32), level), Edit(prompt="a statue", keep_colors=True), torch.Generator())
     assert edited.isfinite().all() and edited.min() >= 0 and edited.max() <= 1
 
 
@@ -85,4 +93,4 @@ def test_is_a_recipe(build):
 
 def test_the_seed_keys_the_paper_of_a_drawing():
     image, editor = photo(64, 64), LookEditor(looks=(("pencil", 1.0),))
-    assert not torch.equal(*(editor(image, Edit(), torch.Generator().manual_seed(seed)) for seed in (1, 2)))
+    assert not torch.equal(*(editor(image, Edit(prompt="a statue"), torch.Generator().manual_seed(seed)) for seed in (1, 2)))

@@ -2,7 +2,6 @@
 
 import time
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -260,17 +259,6 @@ def test_flow_is_read_at_cell_centres_in_cells():
 def test_reading_cell_centres_is_bilinear(size):
     maps = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(6))
     torch.testing.assert_close(sampled(maps, *size), F.interpolate(maps, size=size, mode="bilinear", align_corners=False))
-
-
-def test_difference_of_frames():
-    a = torch.full((2, 3, 12, 15), 0.5)
-    b = a + torch.tensor([0.0, 0.1])[:, None, None, None]
-    assert rings.difference(a, b).tolist() == pytest.approx([0.0, 0.04])
-    cv2 = pytest.importorskip("cv2")
-    one, two = torch.rand(2, 1, 3, 20, 24, generator=torch.Generator().manual_seed(4))
-    pictures = [(2 * x[0]).permute(1, 2, 0).numpy() for x in (one, two)]
-    blurred = [cv2.GaussianBlur(x, (9, 9), 1.7, borderType=cv2.BORDER_REPLICATE) for x in pictures]
-    assert rings.difference(one, two).item() == pytest.approx(np.square(blurred[0] - blurred[1]).mean(), rel=1e-4)
 
 
 def test_wrong_shapes_are_named():

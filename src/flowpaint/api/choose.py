@@ -25,16 +25,30 @@ def choose_method(
     Raises `ConfigError` for unknown names and fields, `InputError` for settings that are no settings.
     """
     chosen = _named(method) if isinstance(method, (str, Path)) else method
-    look = ""
-    if "editor" in _fields(chosen) and (style or prompt.strip()):
+    look, values = "", _values(settings, _fields(chosen))
+    if "editor" in _fields(chosen) and (style or prompt.strip()) and "editor" not in dict(values):
         editor, look = _editor(prompt, style)
         chosen = cast(Method, dataclasses.replace(cast(Any, chosen), editor=editor))
+    for path, value in values:
+        chosen = _set(chosen, path, value)
+    return chosen, look
+
+
+def _values(settings: Sequence[str], fields: Sequence[str]) -> list[tuple[str, str]]:
+    """Path and value of each setting. A model for a method that has none of its own is one for its editor of pictures."""
+    values = []
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals or not path.strip():
             raise InputError(f"The setting {setting!r} is not understood. Write it as part.field=value.")
-        chosen = _set(chosen, path.strip(), value.strip())
-    return chosen, look
+        values.append((path.strip(), value.strip()))
+    if "editor" not in fields:
+        return values
+    ours = {path for path, _ in values if path.partition(".")[0] in ("model", "control") and path.partition(".")[0] not in fields}
+    if not ours:
+        return values
+    chosen = [] if "editor" in dict(values) else [("editor", "diffusion")]
+    return chosen + [(f"editor.{path}" if path in ours else path, value) for path, value in values]
 
 
 def _named(method: str | Path) -> Method:

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..errors import ConfigError, WeightsError
 from ..weights import fetched, model_folder, read_state, tensor_names
+from .freeu import FreeU, lay_freeu
 from .levels import Schedule
 from .lora import Loras, add_loras, matching, touches
 
@@ -90,6 +91,32 @@ def source(weights: str, shape: str) -> Source:
     return Source(path=path, shape=model_folder(chosen, {**_CONFIGS, **_PLANS}, setting="model.shape"))
 
 
+# Published ControlNets in diffusers' layout: by family, and by the condition that they see.
+_CONTROLNETS = {
+    ("1", "canny"): "lllyasviel/control_v11p_sd15_canny",
+    ("1", "softedge"): "lllyasviel/control_v11p_sd15_softedge",
+    ("1", "hed"): "lllyasviel/control_v11p_sd15_softedge",
+    ("1", "depth"): "lllyasviel/control_v11f1p_sd15_depth",
+    ("2", "canny"): "thibaud/controlnet-sd21-canny-diffusers",
+    ("2", "softedge"): "thibaud/controlnet-sd21-hed-diffusers",
+    ("2", "hed"): "thibaud/controlnet-sd21-hed-diffusers",
+    ("2", "depth"): "thibaud/controlnet-sd21-depth-diffusers",
+}
+_TEXT_WIDTHS = {768: "1", 1024: "2"}  # of the words that a family's networks read
+
+
+def own_controlnet(found: Source) -> str:
+    """The ControlNet in the model's own folder, or ""."""
+    folder = found.path / "controlnet"
+    return str(folder) if (folder / "config.json").is_file() else ""
+
+
+def public_controlnet(found: Source, kind: str) -> str | None:
+    """The name of the published ControlNet for a kind of condition and the model's family; None where none is known."""
+    family = _TEXT_WIDTHS.get(config(found, "unet").get("cross_attention_dim", 0), "")
+    return _CONTROLNETS.get((family, kind))
+
+
 @lru_cache(maxsize=16)
 def schedule(found: Source) -> Schedule:
     """The noise levels that the model was trained with."""
@@ -113,15 +140,14 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def unet(found: Source, place: Place, loras: Loras, freeu: tuple[float, float, float, float] | None) -> nn.Module:
+def unet(found: Source, place: Place, loras: Loras, freeu: FreeU | None) -> nn.Module:
     """The network that denoises, read-only, with LoRAs (file, scale) and FreeU (b1, b2, s1, s2) in it."""
     from diffusers import UNet2DConditionModel
 
     network = _diffusers(UNet2DConditionModel, found, "unet", place)
     add_loras(network, "unet", loras)
     if freeu is not None:
-        b1, b2, s1, s2 = freeu
-        network.enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)
+        lay_freeu(network, freeu)
     return _finished(network, place)
 
 

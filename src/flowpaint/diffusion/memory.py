@@ -11,6 +11,13 @@ from torch import Tensor, nn
 
 from ..errors import ResourceError
 
+# Parameters of Stable Diffusion 1.5's networks, and the values that they hold for a pixel: scripts/bench_memory.py counts them.
+_UNET, _CONTROLNET, _VAE, _TEXT = 860e6, 361e6, 84e6, 123e6
+_FRAME = 262  # a frame with guidance through the UNet
+_BOUND = 160  # more where the frames of a window are bound together, in float32
+_PICTURE = 770  # a picture through the decoder; a quarter of it in tiles
+_SPARE = 1.33
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pad:
@@ -64,24 +71,36 @@ def bring(device: torch.device, *networks: nn.Module) -> None:
         _VISITING.add(network)
 
 
-def affordable(limit: int, height: int, width: int, *, half: bool) -> tuple[int, bool, bool]:
-    """Frames in a network call, tiling and offload for pictures of `height` x `width` within `limit` bytes.
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a run asks of networks of Stable Diffusion's size: pictures of `height` x `width`, ControlNets, half precision, and
+    whether the frames of a batch are bound `together` by a strategy that keeps and optimises their features."""
 
-    A rough count for networks of Stable Diffusion's size, on the safe side: their weights, and for each frame both rows of
-    guidance through the UNet and one picture through the decoder. Raises `ResourceError` where not even one frame fits.
+    height: int
+    width: int
+    num_controlnets: int = 0
+    half: bool = False
+    together: bool = False
+
+
+def affordable(limit: int, size: Size) -> tuple[int, bool, bool]:
+    """Frames in a network call, tiling and offload for `size` within `limit` bytes.
+
+    Counted from the parameters of Stable Diffusion 1.5 and from the values that its networks hold for each pixel, a third more
+    for work space. Raises `ResourceError` where not even one frame fits.
     """
-    size = 2 if half else 4
-    megapixels = height * width / 1e6
-    weights, largest = int(1.1e9) * size, int(0.9e9) * size  # parameters of all networks, and of the UNet
-    row = int(1.2e9 * megapixels) * size  # activations of one frame with guidance
-    picture = int(1.6e9 * megapixels) * size  # decoder at full size, a quarter of it when tiled
+    bytes_each, pixels = 2 if size.half else 4, size.height * size.width
+    largest = int((_UNET + _CONTROLNET * size.num_controlnets) * bytes_each)
+    weights = largest + int((_VAE + _TEXT) * bytes_each)
+    frame = pixels * (_FRAME * bytes_each + (_BOUND * 4 if size.together else 0))  # features are optimised in float32
+    picture = pixels * _PICTURE * bytes_each
     for tile, offload in ((False, False), (True, False), (True, True)):
         rest = limit - (largest if offload else weights)
-        needed = max(row, picture // 4 if tile else picture)
+        needed = _SPARE * max(frame, picture / 4 if tile else picture)
         if rest >= needed:
-            return max(1, min(32, rest // needed)), tile, offload
-    least = (largest + max(row, picture // 4)) / 2**30
+            return max(1, min(32, int(rest / needed))), tile, offload
+    least = (largest + _SPARE * max(frame, picture / 4)) / 2**30
     raise ResourceError(
-        f"{limit / 2**30:.1f} GiB are too little for {width}x{height}: about {least:.1f} are needed. "
+        f"{limit / 2**30:.1f} GiB are too little for {size.width}x{size.height}: about {least:.1f} are needed. "
         "Raise --vram-limit, use model.dtype=float16, or a smaller picture."
     )

@@ -14,11 +14,12 @@ from ..errors import ConfigError
 from ..types import Edit, check_shape
 from . import loading
 from .denoising import Conditions, Denoiser, Networks
+from .freeu import FreeU
 from .hooked import alone
 from .levels import Schedule
 from .loading import Place, Source
 from .lora import Loras, check_loras
-from .memory import Pad, affordable, bring, enough_memory
+from .memory import Pad, Size, affordable, bring, enough_memory
 from .text import embedded
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -31,9 +32,9 @@ class LatentDiffusion:
 
     `weights` is a public name, a folder that diffusers saved, or one `.safetensors` file; beside such a file `shape` names the
     folder of its configs and tokenizer (default: the folder of the file's name, else the public one of its family).
-    `controlnets` and `lora` are names or files, each with a scale (default 1); `freeu` is (b1, b2, s1, s2) of Si et al., CVPR
-    2024. `batch` frames go through a network at once (0: all; frames that look at each other always go together), `tile`
-    decodes in tiles, `offload` keeps networks on the CPU while they rest. Latents are float32 outside, whatever `dtype` is.
+    `controlnets` and `lora` are names or files, each with a scale (default 1); `freeu` is (b1, b2, s1, s2), see `lay_freeu`.
+    `batch` frames go through a network at once (0: all; frames that look at each other always go together), `tile` decodes in
+    tiles, `offload` keeps networks on the CPU while they rest. Latents are float32 outside, whatever `dtype` is.
     Pictures are padded inside to multiples of `multiple`. Raises `ConfigError` for values outside their range; weights are read
     when first needed.
     """
@@ -44,7 +45,7 @@ class LatentDiffusion:
     control_scale: tuple[float, ...] = ()
     lora: tuple[str, ...] = ()
     lora_scale: tuple[float, ...] = ()
-    freeu: tuple[float, float, float, float] | None = None
+    freeu: FreeU | None = None
     batch: int = 8
     tile: bool = False
     offload: bool = False
@@ -197,12 +198,23 @@ class LatentDiffusion:
         """Every file of weights that a run reads, for a report to name and hash."""
         return loading.files(self._source, (*self.controlnets, *self.lora))
 
-    def within(self, limit: int, height: int, width: int) -> "LatentDiffusion":
+    @property
+    def own_controlnet(self) -> str:
+        """The ControlNet that lies in the model's own folder, or ""."""
+        return loading.own_controlnet(self._source)
+
+    def public_controlnet(self, kind: str) -> str | None:
+        """The name of the published ControlNet of the model's family that sees maps of `kind` ("canny"); None without one."""
+        return loading.public_controlnet(self._source, kind)
+
+    def within(self, limit: int, height: int, width: int, *, together: bool = False) -> "LatentDiffusion":
         """This model with the batch, tiling and offload that `limit` bytes of memory allow for frames of `height` x `width`.
 
-        Raises `ResourceError` where none do.
+        With `together`, a batch is of frames that a strategy of consistency binds, which takes more. Raises `ResourceError`
+        where not even one frame fits.
         """
-        batch, tile, offload = affordable(limit, height, width, half=self.dtype != "float32")
+        size = Size(height, width, num_controlnets=len(self.controlnets), half=self.dtype != "float32", together=together)
+        batch, tile, offload = affordable(limit, size)
         return replace(self, batch=batch, tile=tile or self.tile, offload=offload or self.offload)
 
     # ------------------------------------------------------------------------------------------------------------ networks

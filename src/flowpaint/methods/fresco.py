@@ -1,154 +1,212 @@
 """FRESCO: zero-shot translation bound to correspondence within and between frames (Yang et al., CVPR 2024)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..carry import finished, to_size_of
+from ..diffusion.denoising import Denoiser
 from ..diffusion.hooked import hooked
-from ..diffusion.levels import Step, add_noise, noise_levels
+from ..diffusion.levels import Level, add_noise
 from ..diffusion.model import LatentDiffusion
 from ..diffusion.plans import anchor_chain
-from ..diffusion.sampling import frame_noise, sample_frames
+from ..diffusion.sampling import LoopState, frame_noise, sample_frames
+from ..diffusion.translate import SolverChoice, fitted, source_frames, walk, with_control, working_size
 from ..errors import ConfigError, InputError
-from ..plan import by_difference
+from ..plan import Placing, by_difference, difference
 from ..seams import Consistency, FlowEstimator, Propagator, Run, Segmenter, SpatialCondition, default
 from ..types import Clip, Cues, Edit, from_raw, to_raw
 from ..warp import resize
 from . import keys
 
+_LEAST = 3  # frames of a window: two to hold on to and a new one
 _TAIL = 3  # new frames of a last window, where they fit
-_BLUR_SIDE = 64  # short side at which neighbours are compared to place key frames
+_ENCODINGS = -2  # streams of randomness of encodings, downwards: no frame's noise has them
+_COMPARED_SIDE = 512  # short side at which neighbours are compared to place key frames
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fresco:
     """Key frames translated together by an image model, then carried to every frame.
 
-    Key frames lie `shortest` to `longest` frames apart, where the picture changes most. `window` of them are denoised at once,
-    later windows behind the first frame of all and the last of the window before. Pictures are denoised at a short side of
-    `side` pixels. `num_steps` times `strength` steps are run from the noised source; 1 starts from noise alone. All frames
-    start from the same noise; with `shared_noise` every step draws one for all, too, as the paper says and the released code
-    does not.
+    Key frames lie `shortest` to `longest` frames apart, where the picture changes most (`placing`: `plan.by_difference`).
+    `window` of them are denoised at once, later windows behind the first frame of all and the last of the window before.
+    Pictures are denoised at a short side of `side` pixels and enlarged by the source's own detail. `num_steps` times `strength`
+    steps of `solver` are run from the noised source; 1 starts from noise alone. A ControlNet sees `control`; see
+    `diffusion.translate.with_control` for which.
+
+    Frames start from the same noise, or with `noise` "per_frame" each from its own. Three more switches follow the released
+    code where the paper differs, or the other way round: `shared_noise` draws the noise of a step for all frames at once (the
+    paper), `posterior` "sample" encodes by lot and `placing` "official" places key frames as it does (the code).
     """
 
     model: LatentDiffusion = default("model", "stable-diffusion")
-    control: SpatialCondition | None = default("condition", "softedge")  # for the model's ControlNets, where it has some
+    control: SpatialCondition | None = field(default=None, metadata={"kind": "condition"})
     flow: FlowEstimator = default("flow", "dis")
     saliency: Segmenter | None = default("segmenter", "motion")
     consistency: Consistency = default("consistency", "fresco")
     propagate: Propagator = default("propagator", "analogy")
     shortest: int = 5
     longest: int = 20
+    placing: Placing = "gaps"
     window: int = 8
     num_steps: int = 20
     strength: float = 0.75
+    solver: SolverChoice = "ddpm"
     guidance: float = 7.5
     side: int = 512
+    noise: Literal["shared", "per_frame"] = "shared"
     shared_noise: bool = False
+    posterior: Literal["mode", "sample"] = "mode"
 
     def __post_init__(self) -> None:
-        if self.window < 3 or self.side < 128:
+        if self.window < _LEAST or self.side < 128:
             raise ConfigError(
-                f"Windows of {self.window} frames at {self.side} pixels cannot be translated. Give 3 or more, and 128 or more."
+                f"Windows of {self.window} frames at {self.side} pixels cannot be translated. "
+                f"Give {_LEAST} or more, and 128 or more."
             )
 
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
-        """The edited clip, lazy but for its key frames. Raises `InputError` without words, `WeightsError` without a model."""
-        if not edit.prompt.strip():
+        """The edited clip, lazy: key frames are translated when the first frame is asked for.
+
+        Raises `InputError` without words, `WeightsError` without a model, `ResourceError` for too little memory.
+        """
+        if not edit.words(0).strip():
             raise InputError("FRESCO needs words that say what the video should show. Give a prompt.")
-        self.model.check()
-        chosen = [key.index for key in by_difference(self._differences(clip, run), shortest=self.shortest, longest=self.longest)]
-        pictures = {**self._translated(clip, chosen, edit, run), **(keys.given(clip, edit) if edit.keyframes else {})}
-        return self.propagate(clip, pictures, edit, run)
+        model, control = with_control(self.model, self.control)
+        fitting = replace(self, control=control)._within(model, clip, run)
+        fitting.model.check()
+        differences = self._differences(clip, run)
+        chosen = by_difference(differences, shortest=self.shortest, longest=self.longest, placing=self.placing)
+        translated = _Translation(fitting, clip, [key.index for key in chosen], edit, run)
+        return self.propagate(clip, keys.Keys(clip, edit, translated.chosen, translated.picture), edit, run)
+
+    def _within(self, model: LatentDiffusion, clip: Clip, run: Run) -> "Fresco":
+        """This method with `model`, and a batch, tiling and window that fit into the run's memory."""
+        if run.memory is None:
+            return replace(self, model=model)
+        model = model.within(run.memory, *working_size(model, clip.height, clip.width, self.side), together=True)
+        if model.batch < self.window:
+            run.notes.warn(f"Windows hold {max(model.batch, _LEAST)} frames instead of {self.window}, for want of memory.")
+        return replace(self, model=model, window=min(self.window, max(model.batch, _LEAST)))
 
     def _differences(self, clip: Clip, run: Run) -> list[float]:
-        """Mean squared difference of each frame and the one before, at a small size; 0 for the first."""
+        """How much each frame differs from the one before; 0 for the first."""
         found, before = [], None
+        scale = min(1.0, _COMPARED_SIDE / min(clip.height, clip.width))
+        size = max(1, round(clip.height * scale)), max(1, round(clip.width * scale))
         for index in range(len(clip)):
-            frame = clip.frame(index)[None]
-            scale = min(1.0, _BLUR_SIDE / min(clip.height, clip.width))
-            small = resize(frame, max(1, round(clip.height * scale)), max(1, round(clip.width * scale)))
-            found.append(0.0 if before is None else (2 * (small - before)).square().mean().item())
+            small = resize(clip.frame(index)[None], *size)
+            found.append(0.0 if before is None else difference(small, before).item())
             before = small
             run.progress("plan", index + 1, len(clip))
         return found
 
-    def _translated(self, clip: Clip, chosen: list[int], edit: Edit, run: Run) -> dict[int, Tensor]:
-        """The key frames `chosen`, translated: frame to picture [3, H, W] in [0, 1] of the clip's size."""
-        kept = [run.store.get(f"fresco {run.offset + index}") for index in chosen]
-        if all(one is not None for one in kept):
-            return {index: from_raw(one["picture"]) for index, one in zip(chosen, kept, strict=True) if one is not None}
-        source = self._source(clip, chosen, run)
-        with torch.no_grad():
-            text = self.model.embed(edit, run.device, warn=run.notes.warn)
-            encoded = self.model.encode(source)
-            schedule = replace(self.model.schedule, set_alpha_to_one=True)  # DDPM always lands on the clean picture
-            times = noise_levels(self.num_steps, self.strength, schedule=schedule)
-            noise = frame_noise(run, range(len(chosen)), encoded, shared=True)
-            start = add_noise(encoded, times[0].t, noise) if self.strength < 1 else noise
-            controls = self._controls(source)
-            cues = _Measure(self, source, encoded, noise, times)
-            hooks = self.consistency(self.model, cues, text)
-            denoise = self.model.denoiser(text, controls, guidance=self.guidance, frames=range(len(chosen)))
-            with hooked(self.model, hooks, device=run.device):
-                latents = sample_frames(
-                    lambda _: denoise,
-                    start,
-                    times,
-                    anchor_chain(len(chosen), self.window, tail=_TAIL),
-                    run=run,
-                    eta=1.0,
-                    hooks=hooks,
-                    shared_noise=self.shared_noise,
-                )
-            made = self.model.decode(latents, (source.shape[-2], source.shape[-1]))
-        found = {}
-        for index, picture in zip(chosen, made, strict=True):
-            raw = to_raw(resize(picture[None], clip.height, clip.width)[0], clip.bits)
-            run.store.put(f"fresco {run.offset + index}", {"picture": raw})
-            found[index] = from_raw(raw)
-        return found
 
-    def _source(self, clip: Clip, chosen: list[int], run: Run) -> Tensor:
-        """The key frames of the source at the size at which they are denoised: [N, 3, h, w]."""
-        scale = min(1.0, self.side / min(clip.height, clip.width))
-        cell = self.model.cell
-        height, width = (max(cell, round(side * scale / cell) * cell) for side in (clip.height, clip.width))
-        return torch.cat([resize(clip.frame(index)[None].to(run.device), height, width) for index in chosen])
+class _Translation:
+    """The key frames `chosen` of one clip, translated the first time that one is asked for. They are kept in the run's store.
 
-    def _controls(self, source: Tensor) -> tuple[Tensor, ...]:
-        if not self.model.controlnets:
-            return ()
-        if self.control is None:
-            raise ConfigError("The model has a ControlNet and the method no condition. Choose one, as in `--set control=canny`.")
-        return (self.control(source),) * len(self.model.controlnets)
+    Inside, frames count among the key frames: 0 is the first of `chosen`.
+    """
 
+    def __init__(self, method: Fresco, clip: Clip, chosen: list[int], edit: Edit, run: Run) -> None:
+        self.method, self.clip, self.chosen, self.edit, self.run = method, clip, chosen, edit, run
+        self.size = working_size(method.model, clip.height, clip.width, method.side)
+        self.control = method.control and fitted(method.control, clip, chosen, self.size, run.device)
+        self.source = lru_cache(maxsize=1)(self._source)  # flow, controls and features of a window look at the same frames
+        self.controls = lru_cache(maxsize=1)(self._controls)
 
-@dataclass(frozen=True)
-class _Measure:
-    """Measures the frames of a window when it comes up."""
+    def picture(self, index: int) -> Tensor:
+        """Key frame `index` of the clip, translated, at the clip's size: [3, H, W] in [0, 1]."""
+        kept = self.run.store.get(self._name(index))
+        if kept is None:
+            self._translate()
+            kept = self.run.store.get(self._name(index))
+            assert kept is not None, "it was stored just now"
+        source, made = self.clip.frame(index), from_raw(kept["picture"])
+        small = resize(source[None], *self.size)[0]
+        return finished(to_size_of(source, small, made), source, self.edit)
 
-    method: Fresco
-    source: Tensor
-    encoded: Tensor
-    noise: Tensor
-    times: Sequence[Step]
+    def _name(self, index: int) -> str:
+        return f"fresco {self.run.offset + index}"
 
-    def __call__(self, frames: tuple[int, ...]) -> Cues:
-        """The cues of `frames`, in their order, compared in a ring: last to first."""
-        chosen = self.source[list(frames)]
-        flow = self.method.flow(chosen, chosen.roll(-1, dims=0))
-        back = flow.reverse if flow.reverse is not None else self.method.flow(chosen.roll(-1, dims=0), chosen).vectors
-        saliency = self.method.saliency
+    def _source(self, frames: tuple[int, ...]) -> Tensor:
+        return source_frames(self.clip, [self.chosen[frame] for frame in frames], self.size, self.run.device)
+
+    def _controls(self, frames: tuple[int, ...]) -> tuple[Tensor, ...]:
+        return (self.control(self.source(frames)),) * len(self.method.model.controlnets) if self.control is not None else ()
+
+    @torch.no_grad()
+    def _translate(self) -> None:
+        """Denoise all key frames, window by window, and store their pictures."""
+        method, model, run = self.method, self.method.model, self.run
+        steps = walk(model.schedule, method.solver, method.num_steps, method.strength)
+        text = self._text()
+        encoded = torch.cat([model.encode(self.source(part), self._draw(part[0])) for part in self._batches()])
+        noise = frame_noise(run, range(len(self.chosen)), encoded, shared=method.noise == "shared")
+        start = add_noise(encoded, steps.times[0].t, noise) if method.strength < 1 else noise
+        cues = partial(self._cues, encoded, noise, steps.times[-1].t)
+        hooks = method.consistency(model, cues, text)
+        key, plan = f"fresco {run.offset}", anchor_chain(len(self.chosen), method.window, tail=_TAIL)
+        with hooked(model, hooks, device=run.device):
+            latents = sample_frames(
+                partial(self._denoiser, text),
+                start,
+                steps.times,
+                plan,
+                run=run,
+                eta=steps.eta,
+                solver=steps.solver,
+                hooks=hooks,
+                shared_noise=method.shared_noise,
+                key=key,
+            )
+        self._keep(latents)
+        for number in range(len(plan.windows)):  # the pictures are stored
+            run.store.drop(f"{key}-window-{number}")
+
+    def _text(self) -> Tensor:
+        """The words, one row for all key frames where they do not change: [2, L, D] or [2, N, L, D]."""
+        edits = [self.edit.at(index) for index in self.chosen] if self.edit.prompts else self.edit
+        return self.method.model.embed(edits, self.run.device, warn=self.run.notes.warn)
+
+    def _denoiser(self, text: Tensor, state: LoopState) -> Denoiser:
+        frames = state.frames
+        words = text if text.ndim == 3 else text[:, list(frames)]
+        return self.method.model.denoiser(words, self.controls(frames), guidance=self.method.guidance, frames=frames)
+
+    def _cues(self, encoded: Tensor, noise: Tensor, level: Level, frames: tuple[int, ...]) -> Cues:
+        """The cues of the window `frames`, in their order, compared in a ring: last to first."""
+        method, chosen = self.method, self.source(frames)
+        flow = method.flow(chosen, chosen.roll(-1, dims=0))
+        back = flow.reverse if flow.reverse is not None else method.flow(chosen.roll(-1, dims=0), chosen).vectors
         return Cues(
             frames=chosen,
             forward=flow.vectors,
             backward=back,
-            foreground=None if saliency is None else saliency(chosen),
-            latents=self.encoded[list(frames)],
-            noise=self.noise[list(frames)],
-            level=self.times[-1].t,
-            guidance=self.method.guidance,
+            foreground=None if method.saliency is None else method.saliency(chosen),
+            latents=encoded[list(frames)],
+            noise=noise[list(frames)],
+            level=level,
+            guidance=method.guidance,
+            draw=partial(self._draw, frames[0]),
         )
+
+    def _keep(self, latents: Tensor) -> None:
+        """Decode the key frames and store them."""
+        for part in self._batches():
+            pictures = self.method.model.decode(latents[list(part)], self.size)
+            for frame, picture in zip(part, pictures, strict=True):
+                self.run.store.put(self._name(self.chosen[frame]), {"picture": to_raw(picture, self.clip.bits)})
+
+    def _batches(self) -> Iterator[tuple[int, ...]]:
+        size = self.method.model.batch or self.method.window
+        return (tuple(range(start, min(start + size, len(self.chosen)))) for start in range(0, len(self.chosen), size))
+
+    def _draw(self, frame: int, step: int = 0) -> torch.Generator | None:
+        """The randomness of an encoding at `step` of the loop, 0 before it; None where it is not drawn by lot."""
+        return self.run.generator(_ENCODINGS - frame, step) if self.method.posterior == "sample" else None

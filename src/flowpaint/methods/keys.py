@@ -1,12 +1,13 @@
 """Key frames for methods that edit a few frames and carry them to the rest."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..colour import apply_affine, fit_affine, keep_colors, match_statistics, statistics
+from ..carry import finished
+from ..colour import apply_affine, fit_affine, match_statistics, statistics
 from ..errors import InputError
 from ..plan import KeyFrame, by_tracking
 from ..seams import FlowEstimator, ImageEditor, Run
@@ -42,47 +43,50 @@ def given(clip: Clip, edit: Edit) -> dict[int, Tensor]:
             raise InputError(
                 f"The key picture of frame {index} does not fit {clip}. Give one of the clip's size for a frame of it."
             )
-    return {index: _mixed(picture, clip.frame(index), edit) for index, picture in sorted(edit.keyframes.items())}
+    return {index: finished(picture, clip.frame(index), edit) for index, picture in sorted(edit.keyframes.items())}
 
 
-def _mixed(picture: Tensor, source: Tensor, edit: Edit) -> Tensor:
-    whole = keep_colors(picture, source) if edit.keep_colors else picture
-    return torch.lerp(source, whole.to(source), edit.strength).clamp(0.0, 1.0)
+class Keys(Mapping[int, Tensor]):
+    """Key pictures [3, H, W] in [0, 1] by frame: those that came with the edit, others made by `make(frame)` when asked for.
 
+    None is held: `make` reads them from a store.
+    """
 
-def edited(clip: Clip, edit: Edit, editor: ImageEditor, indices: list[int], run: Run) -> Mapping[int, Tensor]:
-    """The frames `indices` edited by `editor` when they are asked for, together with those that came with the edit."""
-    own = given(clip, edit) if edit.keyframes else {}
-    return _EditedKeys(clip, edit, editor, pictures={**dict.fromkeys(indices), **own}, run=run)
-
-
-class _EditedKeys(Mapping[int, Tensor]):
-    """`pictures` holds those that came with the edit, and None where the editor is to make one."""
-
-    def __init__(self, clip: Clip, edit: Edit, editor: ImageEditor, *, pictures: Mapping[int, Tensor | None], run: Run) -> None:
-        self.clip, self.edit, self.editor, self.pictures, self.run = clip, edit, editor, pictures, run
+    def __init__(self, clip: Clip, edit: Edit, indices: Iterable[int], make: Callable[[int], Tensor]) -> None:
+        self._own = given(clip, edit) if edit.keyframes else {}
+        self._indices = sorted({*indices, *self._own})
+        self._make = make
 
     def __iter__(self) -> Iterator[int]:
-        return iter(sorted(self.pictures))
+        return iter(self._indices)
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self._indices)
 
     def __getitem__(self, index: int) -> Tensor:
-        own = self.pictures[index]
-        return self._edit(index) if own is None else own
+        if index in self._own:
+            return self._own[index]
+        if index not in self._indices:
+            raise KeyError(index)
+        return self._make(index)
 
-    def _edit(self, index: int) -> Tensor:
+
+def edited(clip: Clip, edit: Edit, editor: ImageEditor, indices: list[int], run: Run) -> Keys:
+    """The frames `indices` edited by `editor` when they are asked for, together with those that came with the edit."""
+
+    def make(index: int) -> Tensor:
         """The picture, from the store where an earlier run left it."""
-        kept = self.run.store.get(f"key {index}")
+        kept = run.store.get(f"key {index}")
         if kept is not None:
             return from_raw(kept["picture"])
-        source = self.clip.frame(index).to(self.run.device)
+        source = clip.frame(index).to(run.device)
         # One generator for all key frames: paper and bristles must not shimmer between them.
-        made = self.editor(source, replace(self.edit, keyframes={}), self.run.generator())
-        picture = to_raw(_anchored(made, source, self.edit), self.clip.bits)
-        self.run.store.put(f"key {index}", {"picture": picture})
+        made = editor(source, replace(edit.at(index), keyframes={}), run.generator())
+        picture = to_raw(_anchored(made, source, edit), clip.bits)
+        run.store.put(f"key {index}", {"picture": picture})
         return from_raw(picture)
+
+    return Keys(clip, edit, indices, make)
 
 
 def _anchored(picture: Tensor, source: Tensor, edit: Edit) -> Tensor:

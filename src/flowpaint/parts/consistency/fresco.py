@@ -16,18 +16,18 @@ from .losses import unit_tokens
 from .optimise import optimised
 from .paths import TokenPaths, token_paths
 from .ring import Ring, ring, unseen_tokens
-from .switches import SWITCHES, Active, Compat, Switches, active
+from .switches import SWITCHES, Active, Compat, Switches, Turned, active
 
 _SHALLOW = 1  # attention sites: decoder blocks at full and half size of the latent
 _LEAST = 2  # cells on a side below which a map has no statistics
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fresco:
+class Fresco(Turned):
     """Attention and decoder features bound to the source's correspondences within and between frames.
 
-    `compat` chooses the released code's numbers or the paper's (`Switches`); the three stages of the attention, the
-    optimisation and the background can each be left out.
+    `compat` chooses the released code's numbers or the paper's, and each of them can be set alone: see `Switches`. The stages
+    of the attention, the optimisation and the background can each be left out.
     """
 
     compat: Compat = "official"
@@ -35,12 +35,15 @@ class Fresco:
     optimise: bool = True
     background: bool = True
 
+    def __post_init__(self) -> None:
+        self.turn(SWITCHES[self.compat])  # a value out of range is told at once
+
     def __call__(self, model: LatentDiffusion, cues: Callable[[tuple[int, ...]], Cues], text: Tensor) -> Hooks:
         """Hooks for a loop over windows of `model` under the words `text` [2, L, D].
 
         `cues` measures the frames of a window when it comes up: [N, ...] in the window's order.
         """
-        work = _Work(self, SWITCHES[self.compat], model, cues, text)
+        work = _Work(self, self.turn(SWITCHES[self.compat]), model, cues, text)
         return Hooks(
             attention=work.attend if self.attention != "none" else None,
             features=work.features,
@@ -163,7 +166,8 @@ class _Work:
             return x0
         pictures = self.model.decode(x0)
         smooth = smooth_pictures(pictures, batch.ring, batch.background, growth=self.switches.occlusion_growth)
-        return self.model.encode(smooth.clamp(0.0, 1.0)).to(x0)
+        draw = batch.cues.draw
+        return self.model.encode(smooth.clamp(0.0, 1.0), draw and draw(state.step + 1)).to(x0)
 
     def _active(self, state: State) -> Active:
         assert isinstance(state, LoopState)

@@ -157,18 +157,3 @@ def dilate(maps: Tensor, side: int) -> Tensor:
     reach = side // 2
     padded = F.pad(maps, (reach, reach, reach, reach), mode="replicate")
     return F.avg_pool2d(padded, side, stride=1, divisor_override=1).clamp(0, 1)
-
-
-def difference(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared difference of blurred frames a, b [N, 3, H, W] in [0, 1]: [N], on FRESCO's scale of [-1, 1].
-
-    For `plan.by_difference`, whose entry 0 is 0. Give frames with a short side of about 512; the blur is a
-    Gaussian of standard deviation 1.7 over 9 x 9.
-    """
-    check_shape(a=(a, "N 3 H W"), b=(b, "N 3 H W"))
-    at = torch.arange(-4, 5, dtype=a.dtype, device=a.device)
-    weights = torch.exp(-at.square() / (2 * 1.7**2))
-    kernel = (weights / weights.sum()).expand(3, 1, 1, 9)
-    apart = F.pad(2 * (a - b), (4, 4, 4, 4), mode="replicate")
-    blurred = F.conv2d(F.conv2d(apart, kernel, groups=3), kernel.transpose(2, 3), groups=3)
-    return blurred.square().mean(dim=(1, 2, 3))

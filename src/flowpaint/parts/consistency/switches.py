@@ -1,7 +1,7 @@
 """What the released FRESCO does and what its paper says, switch by switch; and in which steps each part is active."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -68,6 +68,34 @@ SWITCHES: Mapping[Compat, Switches] = MappingProxyType(
         ),
     }
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turned:
+    """Every switch of `Switches` alone; None leaves it as `compat` has it."""
+
+    spatial_temperature: float | None = None
+    temporal_temperature: float | None = None
+    spatial_share: float | None = None
+    temporal_until: float | None = None
+    optimise_share: float | None = None
+    background_from: float | None = None
+    background_to: float | None = None
+    iterations: int | None = None
+    lr: float | None = None
+    temporal_weight: float | None = None
+    spatial_weight: float | None = None
+    spatial_norm: SpatialNorm | None = None
+    cyclic_pairs: bool | None = None
+    both_directions: bool | None = None
+    adain_eps: float | None = None
+    occlusion_growth: int | None = None
+    saliency_growth: int | None = None
+
+    def turn(self, switches: Switches) -> Switches:
+        """`switches` with those that are set here. Raises `ConfigError` for values outside their range."""
+        given = {one.name: getattr(self, one.name) for one in fields(Turned)}
+        return replace(switches, **{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...carry import finished, to_size_of, within
 from ...errors import ConfigError
 from ...types import Edit, check_shape
-from .carry import finished, to_size_of, within
 from .entry import Drawing, Style
 from .grades import Grade, graded
 from .looks import find

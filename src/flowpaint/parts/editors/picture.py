@@ -10,10 +10,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ...carry import finished, to_size_of, within
 from ...errors import ConfigError, InputError, VideoError
 from ...types import Edit, check_shape, from_raw
 from ...warp import resize
-from .carry import finished, to_size_of, within
 from .nets import Code, style_code, styled
 
 _MOST_PIXELS = 2**26

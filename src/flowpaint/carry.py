@@ -1,12 +1,12 @@
-"""The last steps that every editor shares: to full size, the source's colours, strength."""
+"""The last steps of every edit of a picture: to full size, the source's colours, strength."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...colour import keep_colors, luma
-from ...types import Edit
-from ...warp import resize
+from .colour import keep_colors, luma
+from .types import Edit
+from .warp import resize
 
 
 def within(picture: Tensor, short_side: int) -> Tensor:

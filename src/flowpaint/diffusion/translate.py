@@ -1,0 +1,88 @@
+"""What translating pictures by an image model takes, whoever binds them together: their size, their steps, their controls."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..seams import SpatialCondition, build, to_dict
+from ..types import Clip
+from ..warp import resize
+from .levels import Schedule, Step, noise_levels
+from .sampling import Solver
+from .solvers import FastSolver
+
+if TYPE_CHECKING:
+    from .model import LatentDiffusion
+
+SolverChoice: TypeAlias = Literal["ddpm", "ddim", "unipc", "dpm++", "lcm"]
+
+_FITTED_ON = 16  # pictures from which a condition takes its scale
+_OWN_CONDITION = "softedge"  # for the ControlNet in a model's own folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """The steps from noise to picture, and how each is taken: `eta` of DDIM's family, or a solver."""
+
+    times: tuple[Step, ...]
+    eta: float = 0.0
+    solver: Solver | None = None
+
+
+def walk(schedule: Schedule, solver: SolverChoice, num_steps: int, strength: float) -> Walk:
+    """The last `strength` of `num_steps` steps. Raises `ConfigError` for an unknown solver, `InputError` for impossible steps.
+
+    "ddpm" is ancestral and always lands on the clean picture, "ddim" deterministic; the others are diffusers', for fewer steps.
+    """
+    if solver == "ddpm":
+        return Walk(times=noise_levels(num_steps, strength, schedule=replace(schedule, set_alpha_to_one=True)), eta=1.0)
+    if solver == "ddim":
+        return Walk(times=noise_levels(num_steps, strength, schedule=schedule))
+    fast = FastSolver(name=solver, num_steps=num_steps, strength=strength, schedule=schedule)
+    return Walk(times=fast.times, solver=fast)
+
+
+def working_size(model: "LatentDiffusion", height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width at which pictures of `height` x `width` are denoised: a short side up to `side`, whole latent cells."""
+    scale, cell = min(1.0, side / min(height, width)), model.cell
+    down, across = (max(cell, round(length * scale / cell) * cell) for length in (height, width))
+    return down, across
+
+
+def source_frames(clip: Clip, frames: Sequence[int], size: tuple[int, int], device: str) -> Tensor:
+    """Frames of `clip` at `size`: [N, 3, h, w] in [0, 1]."""
+    return torch.cat([resize(clip.frame(index)[None].to(device), *size) for index in frames])
+
+
+def with_control(model: "LatentDiffusion", control: SpatialCondition | None) -> tuple["LatentDiffusion", SpatialCondition | None]:
+    """The model with a ControlNet for `control`, and the condition that it sees; None where no control was asked for.
+
+    ControlNets that are named stay. Without a name it is the one in the model's own folder, which needs no asking, then the
+    public one for this kind of condition and the model's family. Raises `ConfigError` where there is none.
+    """
+    own = model.own_controlnet
+    named = replace(model, controlnets=(own,)) if own and not model.controlnets else model
+    if named.controlnets:
+        return named, control if control is not None else cast(SpatialCondition, build("condition", _OWN_CONDITION))
+    if control is None:
+        return model, None
+    kind = str(to_dict(control)["part"])
+    public = model.public_controlnet(kind)
+    if public is None:
+        raise ConfigError(
+            f"There is no public ControlNet for {kind!r} and this model. Name one by `--set model.controlnets=NAME`."
+        )
+    return replace(model, controlnets=(public,)), control
+
+
+def fitted(control: SpatialCondition, clip: Clip, frames: Sequence[int], size: tuple[int, int], device: str) -> SpatialCondition:
+    """`control` with the scale of the whole clip, where it has one: windows then come out alike."""
+    fit = getattr(control, "fitted", None)
+    if fit is None:
+        return control
+    chosen = [frames[place] for place in torch.linspace(0, len(frames) - 1, min(_FITTED_ON, len(frames))).round().int().tolist()]
+    return cast(SpatialCondition, fit(source_frames(clip, chosen, size, device)))
