@@ -3,10 +3,12 @@
 token paths   sorted, against one token after the other, 512 x 512 pixels, 8 frames, divisors 8 and 16
 l2sq          squared spatial loss with its gradient through C x C products, against Gram matrices held whole, 640 x 64 x 64
 l1            absolute spatial loss with its gradient in rows, likewise: time, peak memory, difference
+whole         8 frames of 512 x 512, 20 steps of 20, as the method does them, at Stable Diffusion 1.5's size with random weights:
+              seconds and peak memory; on a GPU, or where --whole asks for it
 
 The source's Gram matrix of the straightforward form is kept and counts neither as time nor as memory.
 
-    python scripts/bench_fresco.py [--rows 4] [--device cpu]
+    python scripts/bench_fresco.py [--rows 4] [--device cpu] [--whole] [--width 320] [--side 512]
 """
 
 import os
@@ -15,18 +17,26 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
 import statistics
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench_networks import save_random
+from flowpaint import seams
+from flowpaint.diffusion.model import LatentDiffusion
+from flowpaint.methods.fresco import Fresco, Translation
 from flowpaint.parts.consistency.losses import gram, source_energy, spatial_loss, unit_tokens
 from flowpaint.parts.consistency.paths import neighbours
 from flowpaint.parts.consistency.ring import sampled, sampled_flow
+from flowpaint.seams import Run
+from flowpaint.types import Clip, Edit
 
 torch.set_num_threads(2)
 
@@ -164,10 +174,41 @@ def spatial_rows(norm: str, rows: int, device: torch.device) -> list[str]:
     ]
 
 
+def whole_batch(device: torch.device, width: int, side: int, compats: Sequence[str] = ("official", "paper")) -> list[str]:
+    """A row for each way of counting, with the networks loaded and warm."""
+    found = []
+    half = device.type == "cuda"
+    frames = clip(8, side, torch.device("cpu"))[0]
+    smooth = F.interpolate(F.interpolate(frames, scale_factor=1 / 16), size=(side, side), mode="bicubic").clamp(0, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = save_random(Path(folder) / "model", width, torch.float16 if half else torch.float32)
+        model = LatentDiffusion(weights=str(weights), dtype="float16" if half else "float32")
+        for compat in compats:
+            method = Fresco(model=model, strength=1.0, side=side, consistency=seams.build("consistency", "fresco", compat=compat))
+
+            def work(num_steps: int, method: Fresco = method) -> None:
+                run = Run(device=str(device))
+                short = replace(method, num_steps=num_steps)
+                Translation(short, Clip.from_array(smooth), list(range(8)), Edit(prompt="a statue"), run).picture(0)
+                _wait()
+
+            work(2)
+            start = time.perf_counter()
+            held = peak(lambda work=work: work(20), device)
+            spent = time.perf_counter() - start
+            total = torch.cuda.max_memory_allocated() / 2**20 if half else held
+            name = f"a whole batch: 8 frames of {side}x{side}, 20 steps, width {width}, {compat}"
+            found.append(f"| {name} | | {spent:.1f} s | peak {total:.0f} MiB {'in all' if half else 'beyond the weights'} |")
+    return found
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rows", type=int, default=4, help="rows of the network batch")
-    options.add_argument("--device", default="cpu")
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--whole", action="store_true", help="the whole batch on a CPU too")
+    options.add_argument("--width", type=int, default=320, help="of the networks of the whole batch; 320 is that of SD 1.5")
+    options.add_argument("--side", type=int, default=512, help="of the whole batch's frames")
     given = options.parse_args()
     device = torch.device(given.device)
     what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
@@ -176,6 +217,8 @@ def main() -> None:
         print(token_paths_row(divisor, device), flush=True)
     for norm in ("l2sq", "l1"):
         print(*spatial_rows(norm, given.rows, device), sep="\n", flush=True)
+    if given.whole or device.type == "cuda":
+        print(*whole_batch(device, given.width, given.side), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -483,7 +483,7 @@ def test_out_of_memory_says_what_to_lower(sd1, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(AutoencoderKL, "decode", fails)
-    with pytest.raises(ResourceError, match=r"decoding 3 frames of 96x64. Lower model.batch \(now 3\), set model.tile=true"):
+    with pytest.raises(ResourceError, match=r"decoding 2 frames of 96x64. Lower model.batch \(now 8\), set model.tile=true"):
         sd1.decode(noisy())
     monkeypatch.setattr(UNet2DConditionModel, "forward", fails)
     denoise = replace(sd1, batch=2).denoiser(sd1.embed(EDIT))
@@ -499,12 +499,26 @@ def test_other_errors_are_not_memory(sd1):
 
 
 def test_a_limit_chooses_batch_and_tiles():
-    model = LatentDiffusion(dtype="float16")
-    large, small = model.within(24 << 30, 512, 512), model.within(5 << 30, 512, 512)
+    def model(limit, **values):
+        return LatentDiffusion(**{"dtype": "float16", "limit": limit, "batch": 0, **values})
+
+    large, small = model("24GB").within(512, 512), model("2400MB").within(512, 512)
     assert large.batch > small.batch >= 1 and not large.tile and not large.offload
-    assert model.within(5 << 30, 1024, 1024).batch <= small.batch
+    assert model("2400MB").within(1024, 1024).batch <= small.batch
+    assert model("24GB", batch=4).within(512, 512).batch == 4, "a batch that was set is not raised"
+    bound = model("8GB").within(512, 512, together=True)
+    assert 1 <= bound.batch < model("8GB").within(512, 512).batch, "frames that are bound together take more"
+    assert model("8GB", controlnets=("one", "two")).within(512, 512).batch < model("8GB").within(512, 512).batch
+    assert model("8").within(512, 512) == model("8 GiB").within(512, 512) == model("8192MB").within(512, 512)
     with pytest.raises(ResourceError, match="too little for 512x512"):
-        model.within(1 << 30, 512, 512)
+        model("1GB").within(512, 512)
+    with pytest.raises(ConfigError, match="no amount of memory"):
+        model("plenty")
+
+
+def test_no_limit_changes_nothing():
+    model = LatentDiffusion(batch=3)
+    assert model.within(4096, 4096) is model
 
 
 # ------------------------------------------------------------------------------------------------------------------- recipe

@@ -199,7 +199,6 @@ class Run:
     notes: Notes = field(default_factory=Notes)
     progress: Callable[[str, int, int], None] = _silent  # (stage, done, total)
     chunk: int = 48  # frames between checkpoints, and in one encoded segment
-    memory: int | None = None  # bytes of the device that networks may take; None: as they are set
     offset: int = 0  # number in the whole clip of this clip's frame 0; shots are planned alone
 
     def generator(self, frame: int = 0, step: int = 0) -> torch.Generator:

@@ -25,8 +25,9 @@ def fresco(model, **values):
     return Fresco(**{**fields, **values})
 
 
-def frames_of(method, clip, **run):
-    return torch.stack(list(method(clip, Edit(prompt="a bronze statue"), Run(**run))))
+def frames_of(method, clip, prompt="a bronze statue", **values):
+    run = {name: values.pop(name) for name in ("seed", "store", "progress") if name in values}
+    return torch.stack(list(method(clip, Edit(prompt=prompt, **values), Run(**run))))
 
 
 def test_every_frame_comes_back_changed_and_the_same_for_the_same_seed(model, textured_pan):
@@ -90,6 +91,100 @@ def test_windows_hold_on_to_the_first_frame_and_the_last_before():
             windows = plan(count, size).windows
             assert sorted(frame for one in windows for frame in one.kept) == list(range(count))
             assert max(len(one.frames) for one in windows) <= size
+
+
+def test_a_run_goes_on_with_the_next_window(model, textured_pan, monkeypatch):
+    """Killed in the second window: the first is not denoised again, and the pictures are those of an undisturbed run."""
+    alone = seams.build("consistency", "fresco", iterations=1)
+    clip, method = textured_pan.clip[:9], fresco(model, consistency=alone)
+    undisturbed = frames_of(method, clip)
+
+    class Killed(Exception):
+        pass
+
+    store, calls = MemoryStore(), []
+
+    def stop(stage, done, total):
+        if stage == "denoise" and done == 4:  # of 3 steps a window
+            raise Killed
+
+    with pytest.raises(Killed):
+        frames_of(method, clip, store=store, progress=stop)
+    plain = LatentDiffusion.denoiser
+    monkeypatch.setattr(LatentDiffusion, "denoiser", lambda *args, **told: calls.append(1) or plain(*args, **told))
+    assert torch.equal(frames_of(method, clip, store=store), undisturbed)
+    again = len(calls)
+    calls.clear()
+    frames_of(method, clip)
+    assert 0 < again < len(calls)
+    assert not [name for name in store._kept if "window" in name], "latents are dropped once their pictures are stored"
+
+
+def test_memory_does_not_hold_all_key_frames(model, textured_pan):
+    """A window's frames are read when it comes up, and pictures come from the store."""
+    held = []
+
+    def watched(clip):
+        return clip.with_frames(lambda index: held.append(index) or clip.raw(index))
+
+    clip = textured_pan.clip[:9]
+    method = fresco(model, window=3, propagate=lambda clip, keys, edit, run: held.append(keys) or clip)
+    method(watched(clip), Edit(prompt="a statue"), Run())
+    pictures = held[-1]
+    assert not isinstance(pictures, dict) and list(pictures) == sorted(pictures) and pictures[0].shape == clip.frame(0).shape
+    with pytest.raises(KeyError):
+        pictures[1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"solver": "ddim"},
+        {"solver": "unipc"},
+        {"solver": "dpm++"},
+        {"solver": "lcm"},
+        {"noise": "per_frame"},
+        {"shared_noise": True},
+        {"posterior": "sample"},
+        {"guidance": 1.0},
+        {"strength": 1.0},
+        {"placing": "official"},
+    ],
+    ids=str,
+)
+def test_every_setting_counts_and_is_repeatable(model, textured_pan, values):
+    clip, alone = textured_pan.clip[:4], seams.build("consistency", "plain")
+    plain, other, again = (frames_of(fresco(model, consistency=alone, **one), clip) for one in ({}, values, values))
+    assert other.isfinite().all() and torch.equal(other, again)
+    if "placing" not in values:
+        assert not torch.equal(plain, other)
+
+
+def test_words_change_with_the_frames(model, textured_pan):
+    clip, method = textured_pan.clip[:7], fresco(model, consistency=seams.build("consistency", "plain"), window=3)
+    bronze, snow = (frames_of(method, clip, prompt=words) for words in ("a bronze statue", "a snowman"))
+    both = frames_of(method, clip, prompt="a bronze statue", prompts={4: "a snowman"})
+    assert torch.equal(both[0], bronze[0]) and torch.equal(both[-1], snow[-1]) and not torch.equal(bronze[-1], snow[-1])
+
+
+def test_strength_and_colours_of_the_edit(model, textured_pan):
+    clip, method = textured_pan.clip[:3], fresco(model, consistency=seams.build("consistency", "plain"))
+    whole, half, none = (frames_of(method, clip, strength=one) for one in (1.0, 0.5, 0.0))
+    assert torch.equal(none, clip.frames)
+    assert (half - clip.frames).abs().mean() < 0.7 * (whole - clip.frames).abs().mean()
+    kept = frames_of(method, clip, keep_colors=True)
+    assert not torch.equal(kept, whole)
+
+
+def test_a_limit_of_memory_makes_windows_smaller(model, textured_pan, monkeypatch):
+    monkeypatch.setattr("flowpaint.diffusion.memory._UNET", 1e4)
+    monkeypatch.setattr("flowpaint.diffusion.memory._VAE", 1e4)
+    monkeypatch.setattr("flowpaint.diffusion.memory._TEXT", 1e4)
+    run = Run()
+    limited = fresco(replace(model, limit="80MB"), window=8)
+    result = limited(textured_pan.clip[:9], Edit(prompt="a statue"), run)
+    assert len(list(result)) == 9
+    assert any("Windows hold" in one for one in run.notes.warnings)
 
 
 def test_what_cannot_be_done_is_refused_before_any_work(model, textured_pan):

@@ -28,12 +28,16 @@ Settings: TypeAlias = Mapping[str, object] | Sequence[str]
 class Options(TypedDict, total=False):
     """What all three calls take besides.
 
+    `prompts`: words by time, which hold from then on, and `negative` words for what should not be there, for methods that read
+    words.
     `mask`: a picture or video, white where the edit may show. `settings`: fields of the method's parts, as a mapping
     {"flow.preset": "fast"} or as texts "flow.preset=fast". `start`, `end`: times, the end not included. `preview`: the first
     so many seconds ("2s") at a short side of 256 pixels. `fps`: the rate of folders and arrays. `encoding`: fields of
     `flowpaint.video.Encoding`.
     """
 
+    prompts: Mapping[int, str] | Mapping[str, str]
+    negative: str
     mask: str | Path | Clip | None
     strength: float
     keep_colors: bool
@@ -128,6 +132,7 @@ def plan_job(
         kind=kind,
         input=str(video) if isinstance(video, (str, Path)) else "",
         prompt=prompt,
+        prompts={str(time): words for time, words in options.get("prompts", {}).items()},
         style=None if style is None else str(style),
         look=look,
         keyframes=named,
@@ -149,7 +154,7 @@ def plan_job(
 
 
 _AS_THEY_ARE = {
-    *("strength", "keep_colors", "quality", "seed", "device"),
+    *("negative", "strength", "keep_colors", "quality", "seed", "device"),
     *("preview", "side_by_side", "other_shots", "allow_damaged", "tonemap"),
 }
 

@@ -24,6 +24,7 @@ QUALITIES: tuple[Quality, ...] = ("draft", "normal", "best")
 class Job:
     """What to do with which files. Empty text and None mean "not given"; `input` and key pictures may also be passed beside.
 
+    `prompts` maps times of the input to the words that hold from then on; `negative` are words for what should not be there.
     `keyframes` maps times of the input to picture files; `method` is a recipe (`flowpaint.seams.to_dict`), `look` the words
     that say which look was taken, `encoding` the fields of `flowpaint.video.Encoding` that differ from their defaults.
     Times count in the input, whatever `start` says. Raises `ConfigError` for a word that is not one of a
@@ -34,6 +35,8 @@ class Job:
     input: str = ""
     output: str = ""
     prompt: str = ""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    negative: str = ""
     style: str | None = None
     look: str = ""
     keyframes: Mapping[str, str] = field(default_factory=dict)

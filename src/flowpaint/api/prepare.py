@@ -51,6 +51,7 @@ class Prepared:
     shots: tuple[range, ...]
     passed: frozenset[range]  # shots without a key frame that go through as they are
     method: Method
+    prompts: Mapping[int, str]
     keyframes: Mapping[int, Tensor]
     mask: Clip | None
     device: str
@@ -74,6 +75,7 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings) -> Prepar
         if job.preview is not None:
             clip, mask = _small(clip), mask and _small(mask)
         clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
+    prompts = _prompts(job, method, whole, frames.start)
     with timings.stage("key frames"):
         keyframes = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
     with timings.stage("shots"):
@@ -87,6 +89,7 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings) -> Prepar
         shots=shots,
         passed=passed,
         method=method,
+        prompts=prompts,
         keyframes=keyframes,
         mask=mask,
         device=device,
@@ -180,6 +183,24 @@ def _mask(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Cli
     return mask
 
 
+def _prompts(job: Job, method: Method, whole: Clip, first: int) -> dict[int, str]:
+    """The words that hold from frames of the clip on; frames before its own first are negative. Raises `InputError`."""
+    if not (job.prompts or job.negative):
+        return {}
+    if not any("model" in getattr(one, "__dataclass_fields__", {}) for one in (method, getattr(method, "editor", None))):
+        raise InputError(
+            "Words by time (--prompt) and words against (--negative) are for methods with an image model; a look holds for the "
+            "whole video. Use --method fresco, or --model with frame-by-frame or analogy."
+        )
+    found: dict[int, str] = {}
+    for time, words in job.prompts.items():
+        frame = timecode.frame_at(time, whole) - first
+        if not words.strip() or frame in found:
+            raise InputError(f"The words at {time} are empty or not the only ones there. Give one prompt for a time.")
+        found[frame] = words
+    return found
+
+
 def _keyframes(job: Job, given: Given, whole: Clip, clip: Clip, *, frames: range, warn: Warn) -> dict[int, Tensor]:
     """Key pictures laid onto their frames, by number in `clip`."""
     wanted: dict[int, tuple[str, Tensor]] = {}
@@ -227,7 +248,7 @@ def _without_keys(
     job: Job, method: Method, shots: tuple[range, ...], keyframes: Mapping[int, Tensor], *, first: int, warn: Warn
 ) -> frozenset[range]:
     """Shots that nothing is known for, which pass as they are where that is asked for. Raises `InputError` otherwise."""
-    if job.kind == "deflicker" or job.prompt.strip() or getattr(method, "editor", None) is not None:
+    if job.kind == "deflicker" or job.prompt.strip() or job.prompts or getattr(method, "editor", None) is not None:
         return frozenset()
     if job.kind == "edit" and not keyframes:
         raise InputError("The prompt is empty. Name a look (`flowpaint looks` lists them), or give --style or --keyframe.")

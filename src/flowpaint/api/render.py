@@ -53,6 +53,8 @@ def _edit(prepared: Prepared, shot: range, anchor: tuple[Tensor, Tensor] | None)
         mask = mask[shot.start : shot.stop]
     return Edit(
         prompt=job.prompt,
+        negative=job.negative,
+        prompts={frame - shot.start: words for frame, words in prepared.prompts.items()},
         keyframes={index - shot.start: picture for index, picture in prepared.keyframes.items() if index in shot},
         mask=mask,
         anchor=anchor,
@@ -67,9 +69,8 @@ def _anchor(prepared: Prepared, run: Run) -> tuple[Tensor, Tensor] | None:
     if len(prepared.shots) < 2 or not isinstance(editor, ImageEditor):
         return None
     source = prepared.clip.frame(0).to(run.device)
-    job = prepared.job
-    wish = Edit(prompt=job.prompt, strength=job.strength, keep_colors=job.keep_colors)
-    return source, editor(source, wish, run.generator())
+    wish = replace(_edit(prepared, prepared.shots[0], None), keyframes={}, mask=None)
+    return source, editor(source, wish.at(0), run.generator())
 
 
 # ---------------------------------------------------------------------------------------------------------------- masks

@@ -27,6 +27,10 @@ def edit(
     *,
     video: Annotated[Path | None, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")] = None,
     prompt: Annotated[str, typer.Argument(help="A look, in words: `flowpaint looks` lists them.")] = "",
+    prompts: Annotated[
+        list[str] | None, typer.Option("--prompt", metavar="TIME=WORDS", help="Words from a time on; may be repeated.")
+    ] = None,
+    negative: Annotated[str, typer.Option(help="Words for what should not be there.")] = "",
     style: Annotated[Path | None, typer.Option(help="A picture whose style the video takes.")] = None,
     method: _Method = "analogy",
     keyframe: _Keys = None,
@@ -34,6 +38,7 @@ def edit(
     model: Annotated[str | None, typer.Option(help="Of diffusion methods: a public name, a folder or a .safetensors.")] = None,
     control: Annotated[str | None, typer.Option(help="What a ControlNet sees: canny, softedge, depth.")] = None,
     lora: Annotated[list[str] | None, typer.Option(help="A LoRA for the model; may be repeated.")] = None,
+    vram_limit: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory that its networks may take, like 8GB.")] = None,
     what: What,
     how: How,
     source: Input,
@@ -46,7 +51,7 @@ def edit(
         from .. import api
 
         if replay is not None:
-            if prompt or style or keyframe or what != What() or how != How() or source != Input():
+            if prompt or prompts or negative or style or keyframe or what != What() or how != How() or source != Input():
                 raise InputError("--replay brings its own words and settings. Give at most an input and an output beside it.")
             job = api.recorded(replay)
             job = replace(job, input=str(video) if video else job.input, output="")
@@ -57,7 +62,8 @@ def edit(
         if video is None:
             raise InputError("There is no input. Name a video, or a result to --replay.")
         plain = _plain(what, how, source, out)
-        plain["settings"] = [*_of_model(model, control, lora or []), *how.settings]
+        plain["settings"] = [*_of_model(model, control, lora or [], vram_limit), *how.settings]
+        plain |= {"prompts": _by_time(prompts or [], "prompt", "WORDS"), "negative": negative}
         job, _ = api.plan_job(
             "edit", video, prompt=prompt, method=method, style=style, keyframes=read_keyframes(keyframe or []), **plain
         )
@@ -108,9 +114,9 @@ def resume(*, folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run 
         _save(result, talk, dict(saving))
 
 
-def _of_model(model: str | None, control: str | None, lora: list[str]) -> list[str]:
+def _of_model(model: str | None, control: str | None, lora: list[str], limit: str | None) -> list[str]:
     """What the options of diffusion methods set."""
-    named = {"model.weights": model, "control": control, "model.lora": ",".join(lora)}
+    named = {"model.weights": model, "control": control, "model.lora": ",".join(lora), "model.limit": limit}
     return [f"{path}={value}" for path, value in named.items() if value]
 
 
@@ -121,14 +127,19 @@ def _plain(what: What, how: How, source: Input, out: Output) -> dict[str, Any]:
 
 def read_keyframes(given: list[str]) -> dict[str, str | Path]:
     """What `--keyframe TIME=PICTURE` says, picture by time. Raises `InputError` for what is no such thing."""
-    found: dict[str, str | Path] = {}
+    return dict(_by_time(given, "key frame", "PICTURE"))
+
+
+def _by_time(given: list[str], what: str, metavar: str) -> dict[str, str]:
+    """What options like TIME=PICTURE say, by time."""
+    found: dict[str, str] = {}
     for one in given:
-        time, equals, picture = one.partition("=")
-        if not equals or not time or not picture:
-            raise InputError(f"The key frame {one!r} has no time. Write TIME=PICTURE, like 0={one}.")
+        time, equals, value = one.partition("=")
+        if not equals or not time or not value:
+            raise InputError(f"The {what} {one!r} has no time. Write TIME={metavar}, like 0={one}.")
         if time in found:
-            raise InputError(f"There are two key frames at {time}. Give one of them.")
-        found[time] = picture
+            raise InputError(f"There are two {what}s at {time}. Give one of them.")
+        found[time] = value
     return found
 
 

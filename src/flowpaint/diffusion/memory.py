@@ -1,5 +1,6 @@
 """Sizes and memory: padding to what networks want, and what to lower when memory runs out."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ResourceError
+from ..errors import ConfigError, ResourceError
 
 # Parameters of Stable Diffusion 1.5's networks, and the values that they hold for a pixel: scripts/bench_memory.py counts them.
 _UNET, _CONTROLNET, _VAE, _TEXT = 860e6, 361e6, 84e6, 123e6
@@ -17,6 +18,7 @@ _FRAME = 262  # a frame with guidance through the UNet
 _BOUND = 160  # more where the frames of a window are bound together, in float32
 _PICTURE = 770  # a picture through the decoder; a quarter of it in tiles
 _SPARE = 1.33
+_LARGEST_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,14 @@ def bring(device: torch.device, *networks: nn.Module) -> None:
         _VISITING.add(network)
 
 
+def num_bytes(size: str) -> int:
+    """The bytes in such words as "8GB", "6000MB" or "8": gibibytes unless said otherwise. Raises `ConfigError` for others."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([GM]?)(i?B)?", size.strip(), re.IGNORECASE)
+    if found is None or float(found[1]) <= 0:
+        raise ConfigError(f"{size!r} is no amount of memory. Write it as 8GB or 6000MB.")
+    return int(float(found[1]) * 2 ** (20 if found[2] in ("M", "m") else 30))
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """What a run asks of networks of Stable Diffusion's size: pictures of `height` x `width`, ControlNets, half precision, and
@@ -96,9 +106,8 @@ def affordable(limit: int, size: Size) -> tuple[int, bool, bool]:
     picture = pixels * _PICTURE * bytes_each
     for tile, offload in ((False, False), (True, False), (True, True)):
         rest = limit - (largest if offload else weights)
-        needed = _SPARE * max(frame, picture / 4 if tile else picture)
-        if rest >= needed:
-            return max(1, min(32, int(rest / needed))), tile, offload
+        if rest >= _SPARE * max(frame, picture / 4 if tile else picture):
+            return max(1, min(_LARGEST_BATCH, int(rest / (_SPARE * frame)))), tile, offload
     least = (largest + _SPARE * max(frame, picture / 4)) / 2**30
     raise ResourceError(
         f"{limit / 2**30:.1f} GiB are too little for {size.width}x{size.height}: about {least:.1f} are needed. "

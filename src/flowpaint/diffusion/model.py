@@ -19,7 +19,7 @@ from .hooked import alone
 from .levels import Schedule
 from .loading import Place, Source
 from .lora import Loras, check_loras
-from .memory import Pad, Size, affordable, bring, enough_memory
+from .memory import Pad, Size, affordable, bring, enough_memory, num_bytes
 from .text import embedded
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -34,7 +34,8 @@ class LatentDiffusion:
     folder of its configs and tokenizer (default: the folder of the file's name, else the public one of its family).
     `controlnets` and `lora` are names or files, each with a scale (default 1); `freeu` is (b1, b2, s1, s2), see `lay_freeu`.
     `batch` frames go through a network at once (0: all; frames that look at each other always go together), `tile` decodes in
-    tiles, `offload` keeps networks on the CPU while they rest. Latents are float32 outside, whatever `dtype` is.
+    tiles, `offload` keeps networks on the CPU while they rest; `limit` ("8GB") leaves these three to `within`. Latents are
+    float32 outside, whatever `dtype` is.
     Pictures are padded inside to multiples of `multiple`. Raises `ConfigError` for values outside their range; weights are read
     when first needed.
     """
@@ -49,6 +50,7 @@ class LatentDiffusion:
     batch: int = 8
     tile: bool = False
     offload: bool = False
+    limit: str = ""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     multiple: int = 8
 
@@ -61,6 +63,8 @@ class LatentDiffusion:
             raise ConfigError(f"batch cannot be {self.batch}. Give the number of frames, or 0 for all.")
         if self.dtype not in _DTYPES:
             raise ConfigError(f"dtype cannot be {self.dtype!r}. Choose one of {', '.join(_DTYPES)}.")
+        if self.limit:
+            num_bytes(self.limit)
         if self.multiple < 8 or self.multiple % 8:
             raise ConfigError(f"multiple cannot be {self.multiple}. Give 8, 64 or another multiple of 8.")
 
@@ -77,7 +81,7 @@ class LatentDiffusion:
         with torch.no_grad(), alone(network), self._memory("encoding", frames.shape):
             self._ready(network, frames.device)
             parts = []
-            for part in frames.split(self.batch or len(frames)):
+            for part in frames.split(self._pictures(len(frames))):
                 seen = (pad.pad(part.float()) * 2 - 1).to(network.dtype)
                 found = network.encode(seen).latent_dist
                 parts.append(torch.stack((found.mean.float(), found.std.float())))
@@ -98,7 +102,7 @@ class LatentDiffusion:
         with torch.no_grad(), alone(network), self._memory("decoding", (len(latents), 3, height, width)):
             self._ready(network, latents.device)
             parts = []
-            for part in latents.split(self.batch or len(latents)):
+            for part in latents.split(self._pictures(len(latents))):
                 plain = part.float() / network.config.scaling_factor + (network.config.shift_factor or 0.0)
                 picture = network.decode(plain.to(network.dtype), return_dict=False)[0].float()
                 parts.append(pad.unpad((picture / 2 + 0.5).clamp(0.0, 1.0)))
@@ -207,15 +211,18 @@ class LatentDiffusion:
         """The name of the published ControlNet of the model's family that sees maps of `kind` ("canny"); None without one."""
         return loading.public_controlnet(self._source, kind)
 
-    def within(self, limit: int, height: int, width: int, *, together: bool = False) -> "LatentDiffusion":
-        """This model with the batch, tiling and offload that `limit` bytes of memory allow for frames of `height` x `width`.
+    def within(self, height: int, width: int, *, together: bool = False) -> "LatentDiffusion":
+        """This model with the batch, tiling and offload that its limit allows for frames of `height` x `width`.
 
         With `together`, a batch is of frames that a strategy of consistency binds, which takes more. Raises `ResourceError`
         where not even one frame fits.
         """
+        if not self.limit:
+            return self
         size = Size(height, width, num_controlnets=len(self.controlnets), half=self.dtype != "float32", together=together)
-        batch, tile, offload = affordable(limit, size)
-        return replace(self, batch=batch, tile=tile or self.tile, offload=offload or self.offload)
+        batch, tile, offload = affordable(num_bytes(self.limit), size)
+        batch = min(batch, self.batch or batch)
+        return replace(self, limit="", batch=batch, tile=tile or self.tile, offload=offload or self.offload)
 
     # ------------------------------------------------------------------------------------------------------------ networks
 
@@ -251,12 +258,16 @@ class LatentDiffusion:
         """The autoencoder leaves float16's range. That of SD 1.x and 2.x (scale 0.18215) does not, though its config says so."""
         return abs(float(self._config("vae").get("scaling_factor", 0.18215)) - 0.18215) > 1e-4
 
+    def _pictures(self, count: int) -> int:
+        """How many of `count` pictures the autoencoder takes at once: each holds as much as three frames in the UNet."""
+        return max(1, self.batch // 3) if self.batch else count
+
     def _ready(self, network: Any, device: torch.device) -> None:
         network.use_tiling = self.tile  # another recipe may have left it otherwise: networks are shared
         if self.offload:
             bring(device, network)
 
     def _memory(self, verb: str, shape: Sequence[int]) -> AbstractContextManager[None]:
-        size = min(self.batch or shape[0], shape[0])
+        size = min(self._pictures(shape[0]), shape[0])
         what = f"{verb} {size} frames of {shape[-1]}x{shape[-2]}" if len(shape) == 4 else verb
-        return enough_memory(what, size, self.tile, self.offload)
+        return enough_memory(what, self.batch or size, self.tile, self.offload)

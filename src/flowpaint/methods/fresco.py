@@ -78,21 +78,20 @@ class Fresco:
         if not edit.words(0).strip():
             raise InputError("FRESCO needs words that say what the video should show. Give a prompt.")
         model, control = with_control(self.model, self.control)
+        model.check()
         fitting = replace(self, control=control)._within(model, clip, run)
-        fitting.model.check()
         differences = self._differences(clip, run)
         chosen = by_difference(differences, shortest=self.shortest, longest=self.longest, placing=self.placing)
-        translated = _Translation(fitting, clip, [key.index for key in chosen], edit, run)
+        translated = Translation(fitting, clip, [key.index for key in chosen], edit, run)
         return self.propagate(clip, keys.Keys(clip, edit, translated.chosen, translated.picture), edit, run)
 
     def _within(self, model: LatentDiffusion, clip: Clip, run: Run) -> "Fresco":
-        """This method with `model`, and a batch, tiling and window that fit into the run's memory."""
-        if run.memory is None:
-            return replace(self, model=model)
-        model = model.within(run.memory, *working_size(model, clip.height, clip.width, self.side), together=True)
-        if model.batch < self.window:
-            run.notes.warn(f"Windows hold {max(model.batch, _LEAST)} frames instead of {self.window}, for want of memory.")
-        return replace(self, model=model, window=min(self.window, max(model.batch, _LEAST)))
+        """This method with `model` and windows that fit into the model's limit of memory, where it has one."""
+        fitting = model.within(*working_size(model, clip.height, clip.width, self.side), together=True)
+        window = self.window if fitting is model else min(self.window, max(fitting.batch, _LEAST))
+        if window < self.window:
+            run.notes.warn(f"Windows hold {window} frames instead of {self.window}, for want of memory.")
+        return replace(self, model=fitting, window=window)
 
     def _differences(self, clip: Clip, run: Run) -> list[float]:
         """How much each frame differs from the one before; 0 for the first."""
@@ -107,7 +106,7 @@ class Fresco:
         return found
 
 
-class _Translation:
+class Translation:
     """The key frames `chosen` of one clip, translated the first time that one is asked for. They are kept in the run's store.
 
     Inside, frames count among the key frames: 0 is the first of `chosen`.

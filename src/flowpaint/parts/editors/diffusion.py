@@ -46,6 +46,7 @@ class DiffusionEditor:
             raise InputError("An image model needs words that say what the picture should show. Give a prompt.")
         model, control = with_control(self.model, self.control)
         size = working_size(model, image.shape[-2], image.shape[-1], self.side)
+        model = model.within(*size)
         small = resize(image[None], *size)
         text = model.embed(edit, image.device)
         steps = walk(model.schedule, self.solver, self.num_steps, self.strength)
