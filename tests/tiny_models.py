@@ -99,12 +99,13 @@ def save_controlnet(folder: Path, unet: UNet2DConditionModel, seed: int = 3, *, 
     return folder
 
 
-def save_lora(file: Path, unet: UNet2DConditionModel, rank: int = 2, seed: int = 4) -> Path:
-    """A LoRA of the queries of every self-attention, with the keys that diffusers writes."""
+def save_lora(file: Path, unet: UNet2DConditionModel, rank: int = 2, seed: int = 4, *, foreign: bool = False) -> Path:
+    """A LoRA of the queries of every self-attention, with the keys that diffusers writes; a foreign one is for other layers."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, module in unet.named_modules():
         if name.endswith("attn1.to_q"):
+            name = f"joint.{name}" if foreign else name
             state[f"unet.{name}.lora_A.weight"] = torch.randn(rank, module.in_features, generator=generator)
             state[f"unet.{name}.lora_B.weight"] = torch.randn(module.out_features, rank, generator=generator)
     save_file(state, file)

@@ -1,0 +1,154 @@
+"""Image models on the command line: what works end to end on tiny random networks, and what is refused before any work."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from flowpaint import video
+from flowpaint.types import Clip
+from tiny_models import save_controlnet, save_lora, save_model, tiny_unet
+
+FAST = ("--set", "num_steps=2", "--set", "side=128", "--set", "shortest=1", "--set", "longest=2", "--set", "window=3")
+PLAIN = (*FAST, "--set", "consistency=plain", "--set", "saliency=none")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with a clip of 7 frames of an odd size, a tiny model, ControlNets and LoRAs that fit and that do not."""
+    folder = tmp_path_factory.mktemp("diffusion")
+    ramp = np.linspace(0, 255, 100).astype(np.uint8)
+    picture = np.broadcast_to(ramp[None, :, None], (67, 100, 3))
+    frames = np.stack([np.roll(picture, 3 * index, axis=1) for index in range(7)])
+    video.write(Clip.from_array(frames, 12), folder / "in.mkv")
+    save_model(folder / "model")
+    save_controlnet(folder / "canny", tiny_unet())
+    save_controlnet(folder / "wide", tiny_unet(cross=32))
+    save_lora(folder / "good.safetensors", tiny_unet())
+    return folder
+
+
+@pytest.fixture
+def edit(here, tmp_path, call, monkeypatch):
+    """flowpaint edit in.mkv PROMPT --model model ...: exit code, what was said, the output and its report."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments, prompt="a bronze statue", method="fresco", output="out.mkv"):
+        out = tmp_path / output
+        given = ["edit", str(here / "in.mkv"), prompt, "--method", method, "-o", str(out), *map(str, arguments)]
+        code, _, said = call(*given)
+        report = out.with_suffix(".json")
+        return code, said, out, json.loads(report.read_text()) if report.exists() else {}
+
+    return run
+
+
+def frames(path):
+    return video.read(path).frames
+
+
+def test_a_clip_of_any_size_comes_back_whole(edit, here):
+    code, said, out, report = edit("--model", here / "model", *FAST)
+    assert code == 0, said
+    result, source = video.read(out), video.read(here / "in.mkv")
+    assert (len(result), result.width, result.height, result.times) == (7, 100, 67, source.times)
+    assert (result.frames - source.frames).abs().mean() > 0.02
+    assert report["method"] == "fresco"
+
+
+def test_control_lora_words_by_time_and_a_limit(edit, here):
+    more = ("--control", "canny", "--set", f"model.controlnets={here / 'canny'}", "--lora", here / "good.safetensors")
+    words = ("--prompt", "0.25s=a snowman", "--negative", "dull", "--vram-limit", "16GB")
+    code, said, out, _ = edit("--model", here / "model", *PLAIN, *more, *words)
+    assert code == 0, said
+    code, said, other, _ = edit("--model", here / "model", *PLAIN, *more, output="other.mkv")
+    assert code == 0, said
+    assert not np.array_equal(frames(out)[-1], frames(other)[-1])
+
+
+@pytest.mark.parametrize("method", ["frame-by-frame", "analogy"])
+def test_an_image_model_edits_single_pictures_for_other_methods(edit, here, method):
+    given = ("--model", here / "model", "--set", "editor.num_steps=2", "--set", "editor.side=128")
+    code, said, out, report = edit(*given, method=method)
+    assert code == 0, said
+    assert report["job"]["method"]["editor"]["part"] == "diffusion" and report["look"] == ""
+    assert (frames(out) - frames(here / "in.mkv")).abs().mean() > 0.02
+
+
+def test_a_models_own_controlnet_is_used_unasked(edit, here, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(here / "model", own)
+    shutil.copytree(here / "canny", own / "controlnet")
+    code, said, out, _ = edit("--model", own, *PLAIN)
+    assert code == 0, said
+    code, said, other, _ = edit("--model", here / "model", *PLAIN, output="other.mkv")
+    assert code == 0 and not np.array_equal(frames(out), frames(other))
+
+
+def test_a_prompt_that_is_too_long_is_cut_with_a_warning(edit, here):
+    code, said, _, report = edit("--model", here / "model", *PLAIN, prompt="a bronze statue walking slowly away")
+    assert code == 0, said
+    warned = [one for one in report["warnings"] if "too long" in one]
+    assert len(warned) == 1 and "away" in warned[0]
+
+
+def broken(here, tmp_path, part):
+    """The model without one of its parts, or with a damaged one."""
+    folder = tmp_path / "broken"
+    shutil.copytree(here / "model", folder)
+    if part == "damaged":
+        file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    else:
+        shutil.rmtree(folder / part)
+    return folder
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler", "damaged"])
+def test_a_model_that_is_not_whole(edit, here, tmp_path, part):
+    code, said, out, _ = edit("--model", broken(here, tmp_path, part), *FAST)
+    assert code == 3 and not out.exists()
+    assert ("cannot be read as safetensors" if part == "damaged" else part) in said
+
+
+@pytest.mark.parametrize(
+    "arguments, code, words",
+    [
+        (("--model", "{here}/nothing"), 3, "no folder"),
+        (("--model", "{here}/nothing.safetensors"), 3, "no file"),
+        ((), 3, "No diffusion model was chosen"),
+        (("--model", "{here}/model", "--control", "canny", "--set", "model.controlnets={here}/wide"), 2, "another family"),
+        (("--model", "{here}/model", "--set", "model.controlnets={here}/nothing"), 3, "no folder"),
+        (("--model", "{here}/model", "--control", "canny"), 2, "no public ControlNet"),
+        (("--model", "{here}/model", "--control", "edges"), 2, "no condition called 'edges'"),
+        (("--model", "{here}/model", "--lora", "{here}/other.safetensors"), 2, "matches nothing"),
+        (("--model", "{here}/model", "--lora", "{here}/none.safetensors"), 3, "no LoRA"),
+        (("--model", "{here}/model", "--device", "cuda:7"), 2, "not on this machine"),
+        (("--model", "{here}/model", "--vram-limit", "plenty"), 2, "no amount of memory"),
+        (("--model", "{here}/model", "--vram-limit", "1GB"), 5, "too little"),
+        (("--model", "{here}/model", "--prompt", "a snowman"), 2, "has no time"),
+        (("--model", "{here}/model", "--prompt", "90s=a snowman"), 2, "nothing at 90.000 s"),
+        (("--model", "{here}/model", "--set", "solver=euler"), 2, "solver"),
+        (("--model", "{here}/model", "--set", "consistency.lr=-1"), 2, "learning rate"),
+        (("--model", "{here}/model", "--set", "strength=0.01"), 2, "leaves none"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(edit, here, arguments, code, words):
+    if not (here / "other.safetensors").exists():
+        save_lora(here / "other.safetensors", tiny_unet(), foreign=True)
+    found, said, out, _ = edit(*(one.format(here=here) for one in arguments), *FAST)
+    assert found == code and words in said, said
+    assert not out.exists()
+
+
+def test_words_by_time_are_not_for_looks(edit):
+    code, said, out, _ = edit("--prompt", "0.2s=pencil", prompt="van gogh", method="analogy")
+    assert code == 2 and "a look holds for the whole video" in said and not out.exists()
+
+
+def test_no_words(edit, here):
+    code, said, _, _ = edit("--model", here / "model", *FAST, prompt="")
+    assert code == 2 and "prompt" in said
