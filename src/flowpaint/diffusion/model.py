@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,7 +16,7 @@ from .denoising import Conditions, Denoiser, Networks
 from .hooked import alone
 from .levels import Schedule
 from .loading import Place, Source
-from .lora import Loras, check_loras
+from .lora import Loras, check_loras, chosen_loras
 from .memory import Pad, affordable, bring, enough_memory
 from .text import embedded
 
@@ -193,10 +192,6 @@ class LatentDiffusion:
         loading.check_targets(self._loras, self._source)
         _ = self.schedule
 
-    def files(self) -> tuple[Path, ...]:
-        """Every file of weights that a run reads, for a report to name and hash."""
-        return loading.files(self._source, (*self.controlnets, *self.lora))
-
     def within(self, limit: int, height: int, width: int) -> "LatentDiffusion":
         """This model with the batch, tiling and offload that `limit` bytes of memory allow for frames of `height` x `width`.
 
@@ -213,7 +208,7 @@ class LatentDiffusion:
 
     @property
     def _loras(self) -> Loras:
-        return tuple(zip(self.lora, self.lora_scale or (1.0,) * len(self.lora), strict=True))
+        return chosen_loras(self.lora, self.lora_scale)
 
     def _check_loras(self) -> None:
         check_loras(self._loras)
