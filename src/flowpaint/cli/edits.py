@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from .options import How, Input, Manners, Output, RunOptions, What, grouped
+from .options import How, Input, Manners, Output, RunOptions, Weights, What, grouped
 from .talk import Talk, talking
 
 if TYPE_CHECKING:  # the commands import it when they run, so that --help need not wait for torch
@@ -22,7 +22,7 @@ _Keys = Annotated[list[str] | None, typer.Option("--keyframe", metavar="TIME=PIC
 _Shots = Annotated[str, typer.Option(help="Shots without a key frame: refuse, or keep as they are.")]
 
 
-@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, manners=Manners)
+@grouped(what=What, how=How, weights=Weights, source=Input, out=Output, run=RunOptions, manners=Manners)
 def edit(
     *,
     video: Annotated[Path | None, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")] = None,
@@ -36,6 +36,7 @@ def edit(
     lora: Annotated[list[str] | None, typer.Option(help="A LoRA for the model; may be repeated.")] = None,
     what: What,
     how: How,
+    weights: Weights,
     source: Input,
     out: Output,
     run: RunOptions,
@@ -49,14 +50,21 @@ def edit(
             if prompt or style or keyframe or what != What() or how != How() or source != Input():
                 raise InputError("--replay brings its own words and settings. Give at most an input and an output beside it.")
             job = api.recorded(replay)
-            job = replace(job, input=str(video) if video else job.input, output="")
+            job = replace(
+                job,
+                input=str(video) if video else job.input,
+                output="",
+                offline=job.offline or weights.offline,
+                commercial_only=job.commercial_only or weights.commercial_only,
+                allow_pickle=job.allow_pickle or weights.allow_pickle,
+            )
             if out.encoding() or out.side_by_side:
                 raise InputError("--replay encodes as it was done before. Leave out --codec and its like.")
             _make(job, out, run, talk)
             return
         if video is None:
             raise InputError("There is no input. Name a video, or a result to --replay.")
-        plain = _plain(what, how, source, out)
+        plain = _plain(what, how, source, out) | vars(weights)
         plain["settings"] = [*_of_model(model, control, lora or []), *how.settings]
         job, _ = api.plan_job(
             "edit", video, prompt=prompt, method=method, style=style, keyframes=read_keyframes(keyframe or []), **plain
@@ -64,7 +72,7 @@ def edit(
         _make(job, out, run, talk)
 
 
-@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, manners=Manners)
+@grouped(what=What, how=How, weights=Weights, source=Input, out=Output, run=RunOptions, manners=Manners)
 def propagate(
     *,
     video: _Video,
@@ -73,6 +81,7 @@ def propagate(
     other_shots: _Shots = "refuse",
     what: What,
     how: How,
+    weights: Weights,
     source: Input,
     out: Output,
     run: RunOptions,
@@ -82,7 +91,7 @@ def propagate(
     with talking(manners) as talk:
         from .. import api
 
-        plain = _plain(what, how, source, out) | {"other_shots": other_shots}
+        plain = _plain(what, how, source, out) | vars(weights) | {"other_shots": other_shots}
         job, _ = api.plan_job("propagate", video, method=method, keyframes=read_keyframes(keyframe or []), **plain)
         _make(job, out, run, talk)
 
@@ -141,7 +150,7 @@ def _make(job: "Job", out: Output, run: RunOptions, talk: Talk) -> None:
     if job.look and not run.dry_run:  # the plan names it
         talk.say(job.look)
     api.check_output(job, overwrite=out.overwrite)
-    result = api.Result(job)
+    result = api.Result(job, dry=run.dry_run)
     if run.dry_run:
         plan = api.plan(result, overwrite=out.overwrite, run=run.run)
         talk.result(plan, _plan_lines(plan))

@@ -5,9 +5,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from ..api import Policy
 
 Group = TypeVar("Group")
 
@@ -48,6 +51,7 @@ def _option(text: str, *names: str, panel: str, metavar: str | None = None) -> A
 
 
 _WHAT, _HOW, _INPUT, _OUTPUT, _RUN, _TALK = "What to edit", "How", "Input", "Output", "Run", "Messages"
+_WEIGHTS = "Weights of networks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,25 @@ class Input:
     fps: Annotated[str, _option("Frames a second of a folder of pictures.", panel=_INPUT)] = "24"
     allow_damaged: Annotated[bool, _option("Use what can be decoded.", "--allow-damaged", panel=_INPUT)] = False
     tonemap: Annotated[bool, _option("Turn HDR into BT.709.", "--tonemap", panel=_INPUT)] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What may be done to get the weights of networks."""
+
+    offline: Annotated[bool, _option("Fetch nothing.", "--offline", panel=_WEIGHTS)] = False
+    commercial_only: Annotated[
+        bool, _option("Refuse weights not known to allow commercial use.", "--commercial-only", panel=_WEIGHTS)
+    ] = False
+    allow_pickle: Annotated[
+        bool, _option("Read PyTorch's pickles, too; code in them is not run.", "--allow-pickle", panel=_WEIGHTS)
+    ] = False
+
+    def policy(self) -> "Policy":
+        """The same for the calls."""
+        from ..api import Policy
+
+        return Policy(**vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,14 @@ from .fetching import given, model_file, model_folder, names_file, published
 from .inventory import Entry, download, entry, inventory, verify
 from .layouts import CLIP, CONTROLNET, LORA, MODEL, NETWORK, SHAPE, TEXT_WEIGHTS, UNET_WEIGHTS, Layout
 from .licences import Licence
-from .policy import Ledger, Policy, file_hash, keeping, nothing_fetched
-from .reading import check_complete, is_pickle, quiet, read_state, sha256_of, tensor_names
+from .policy import DEFAULT_POLICY, Ledger, Policy, file_hash, keeping, nothing_fetched
+from .reading import check_complete, is_pickle, is_weights, quiet, read_state, sha256_of, tensor_names
 
 __all__ = [
     "BUNDLED",
     "CLIP",
     "CONTROLNET",
+    "DEFAULT_POLICY",
     "HED",
     "KNOWN",
     "LORA",
@@ -36,6 +37,7 @@ __all__ = [
     "given",
     "inventory",
     "is_pickle",
+    "is_weights",
     "keeping",
     "known",
     "licences",

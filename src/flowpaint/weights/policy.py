@@ -28,6 +28,9 @@ class Policy:
     allow_pickle: bool = False
 
 
+DEFAULT_POLICY = Policy()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
     """A set of weights that was used: `source` is a repository, a package, an address, or "" for files of the user's own."""
@@ -68,7 +71,7 @@ class Ledger:
         return [one for place, one in enumerate(every) if one not in every[:place]]
 
 
-_IN_FORCE: ContextVar[tuple[Policy, Ledger | None]] = ContextVar("policy", default=(Policy(), None))
+_IN_FORCE: ContextVar[tuple[Policy, Ledger | None]] = ContextVar("policy", default=(DEFAULT_POLICY, None))
 
 
 @contextmanager
