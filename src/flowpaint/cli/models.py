@@ -1,5 +1,6 @@
 """`flowpaint models`: which weights there are, their licences, fetching and verifying them."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -52,9 +53,7 @@ def verify(
         found = api.verify_models(name)
         talk.result(found, [f"{state:<9}  {one}: {file}" for one, files in found.items() for file, state in files.items()])
         if any(state == "wrong" for files in found.values() for state in files.values()):
-            talk.say(
-                "Files with another content than they should have are of no use. Delete them, and fetch or install them again."
-            )
+            talk.say("Some files do not have the content that they should have. Delete these, and fetch or install them again.")
             raise typer.Exit(3)
 
 
@@ -65,20 +64,31 @@ def licences(*, commercial_only: _Commercial = False, manners: Manners) -> None:
         from .. import api
 
         found = api.model_licences(commercial_only=commercial_only)
-        rows = [(one["name"], one["licence"], _YES[one["commercial"]], one["text"] or "-") for one in found]
+        rows = [(one["name"], one["licence"], _commercial(one), one["text"] or "-") for one in found]
         terms = {one["licence"]: one["terms"] for one in found if one["terms"]}
         notes = ["", *(f"{licence}: {said}." for licence, said in terms.items())] if terms else []
         talk.result({"licences": found}, [*_table(("name", "licence", "commercial use", "text"), rows), *notes])
 
 
-_YES = {True: "yes", False: "no", None: "not known"}
+def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    family = f"SD {one['family']}.x" if one["family"] else "-"
+    here = "here" if one["here"] else "-"
+    return one["name"], one["role"], family, here, _size(one["size"]), one["licence"], one["source"]
+
+
+def _commercial(one: dict[str, Any]) -> str:
+    if not one["commercial"]:
+        return "no"
+    return "on terms, below" if one["terms"] else "yes"
 
 
 def _size(size: int) -> str:
+    if not size:
+        return "-"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
-def _table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines with columns as wide as they must be."""
     wide = [max(len(str(row[place])) for row in (head, *rows)) for place in range(len(head))]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=True)).rstrip() for row in (head, *rows)]

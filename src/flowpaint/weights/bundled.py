@@ -3,13 +3,13 @@
 import hashlib
 import importlib.util
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import ConfigError, WeightsError, nearest
 from .licences import APACHE, BSD_2, MIT, Licence
 from .policy import Used, admit, note
-from .reading import is_weights, sha256_of
+from .reading import digest, is_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ def locate(weights: Bundled) -> Path:
     found = find(weights)
     if found is None:
         raise WeightsError(f"The weights {weights.name!r} are missing: {weights.package} has no {weights.file}. {remedy}.")
-    actual = sha256_of_folder(found) if found.is_dir() else hashlib.sha256(found.read_bytes()).hexdigest()
+    actual = sha256_of_folder(found) if found.is_dir() else digest(found)
     if actual != weights.sha256:
         raise WeightsError(
             f"The weights {weights.name!r} in {found} have the hash {actual[:12]}, not {weights.sha256[:12]}. {remedy}."
@@ -142,9 +142,8 @@ def locate(weights: Bundled) -> Path:
     return found
 
 
-@cache
 def sha256_of_folder(folder: Path) -> str:
     """The hash over the lines "<sha256 of a file>  <its path in the folder>", sorted by path: of names and contents alike."""
     files = sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())
-    lines = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in files)
+    lines = "".join(f"{digest(folder / name)}  {name}\n" for name in files)
     return hashlib.sha256(lines.encode()).hexdigest()

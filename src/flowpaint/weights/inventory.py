@@ -6,15 +6,22 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import ConfigError, WeightsError, nearest
-from .bundled import BUNDLED, Bundled, bundled, find, locate
-from .catalogue import KNOWN, Known, known
-from .fetching import model_folder, notice, published, torch_cache
+from .bundled import BUNDLED, Bundled, bundled, find, locate, resolve
+from .catalogue import KNOWN, Known, Role, known
+from .fetching import model_folder, published, torch_cache
 from .licences import Licence
 from .policy import Policy, blob_of, keeping
-from .reading import sha256_of
+from .reading import digest
 
 State = Literal["ok", "wrong", "unchecked"]
-_LARGE = 1 << 20  # bytes read at a time
+_SETTINGS: dict[Role, str] = {  # by which weights of one's own take the place of known ones
+    "model": "model.weights",
+    "controlnet": "model.controlnets",
+    "lora": "model.lora",
+    "depth": "control.weights",
+    "segmenter": "saliency.weights",
+    "features": "METRIC.extractor.weights",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +36,6 @@ class Entry:
     says: str
     path: Path | None
     size: int
-    optional: bool  # neither bundled with what is always installed, nor ever fetched unasked
 
 
 def inventory() -> tuple[Entry, ...]:
@@ -49,20 +55,19 @@ def entry(name: str) -> Entry:
     return every[record.name if record else name]
 
 
-def download(name: str) -> tuple[Path, str]:
-    """The file or folder of the known weights called `name`, fetched if need be, and the notice of their licence.
+def download(name: str) -> Path:
+    """The file or folder of the known weights called `name`, fetched if need be; before that their licence is logged.
 
     Raises `ConfigError` for an unknown name, `WeightsError` where they are not to be had, `LicenceError` as the policy in force
     says.
     """
     found = entry(name)
-    packed, record = bundled().get(found.name), known(found.name)
-    if packed is not None:
-        return locate(packed), f"{packed.name} comes with {packed.install}. Licence: {packed.licence}."
-    assert record is not None
+    record = known(found.name)
+    if record is None:
+        return resolve(found.name)
     if record.url:
-        return published(record.url, network=record.name, setting="PART.weights"), notice(record)
-    return model_folder(record.name, record.layout, setting="PART.weights"), notice(record)
+        return published(record.url, network=record.name, setting=_SETTINGS[record.role])
+    return model_folder(record.name, record.layout, setting=_SETTINGS[record.role])
 
 
 def verify(found: Entry) -> dict[str, State]:
@@ -78,7 +83,7 @@ def verify(found: Entry) -> dict[str, State]:
         return {packed.file: _state_of(packed)}
     if found.path.is_file():  # in PyTorch's cache
         start = found.path.stem.rpartition("-")[2]
-        return {found.path.name: "ok" if sha256_of(found.path).startswith(start) else "wrong"}
+        return {found.path.name: "ok" if digest(found.path).startswith(start) else "wrong"}
     files = sorted(one for one in found.path.rglob("*") if one.is_file())
     return {one.relative_to(found.path).as_posix(): _blob_state(one) for one in files}
 
@@ -97,13 +102,10 @@ def _blob_state(path: Path) -> State:
     if not named:
         return "unchecked"
     if len(named) == 64:
-        digest = hashlib.sha256()
-    else:  # as Git names a blob
-        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as file:
-        while part := file.read(_LARGE):
-            digest.update(part)
-    return "ok" if digest.hexdigest() == named else "wrong"
+        return "ok" if digest(path) == named else "wrong"
+    content = path.read_bytes()  # a small file: its blob is named as Git names it
+    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    return "ok" if found == named else "wrong"
 
 
 def _packed(one: Bundled) -> Entry:
@@ -117,7 +119,6 @@ def _packed(one: Bundled) -> Entry:
         says=one.source,
         path=path,
         size=0 if path is None else _bytes(path),
-        optional=one not in BUNDLED,
     )
 
 
@@ -132,7 +133,6 @@ def _public(one: Known) -> Entry:
         says=one.says,
         path=path,
         size=one.size,
-        optional=True,
     )
 
 

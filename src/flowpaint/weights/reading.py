@@ -43,11 +43,16 @@ def tensor_names(path: Path) -> frozenset[str]:
         raise WeightsError(f"{path} cannot be read as safetensors: {error}. Fetch the file again.") from error
 
 
-@cache
-def sha256_of(path: Path) -> str:
-    """The hash of a file, in 64 hexadecimal digits, found once per process."""
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, found once per process."""
+    return digest(path)
 
 
 def read_state(path: Path) -> dict[str, "Tensor"]:
