@@ -67,6 +67,8 @@ def benchmark(
     does not fit; a case that fails is noted.
     """
     judges = choose_judges(metrics, metric_settings)
+    with keeping(policy):
+        judges.check()
     tasks = _chosen(_tasks(layout, path, prompt=prompt, sizes=tuple(sizes), count=count), only)
     options = cast(Options, {"quality": quality, "seed": seed, "device": device, **asdict(policy)})
     rows = bench.benchmark(

@@ -19,7 +19,7 @@ from ..warp import resize
 from ..weights import DEFAULT_POLICY, Policy, keeping
 from .calls import KeyFrames, Options, plan_job
 from .job import Job, Kind, recorded
-from .prepare import resolve_device
+from .prepare import check_weights, resolve_device
 from .result import Result
 from .verdict import Verdict
 
@@ -45,6 +45,11 @@ class Judges:
     flow: FlowEstimator
     half: bool = False  # judge at half size
     needed: frozenset[str] = frozenset()
+
+    def check(self) -> None:
+        """Raises what judging would raise later for want of weights of the metrics that were named."""
+        for name in self.needed:
+            check_weights(self.metrics[name])
 
     def through(self, clip: Clip, device: str) -> Pass:
         """The pass over a case of `clip`."""
@@ -110,6 +115,8 @@ def evaluate(
     `LicenceError` where a metric that was named lacks its weights or may not use them.
     """
     judges = choose_judges(metrics, settings)
+    with keeping(policy):
+        judges.check()
     recipe = recorded_in(result)
     case = case_of(result, source, resample=resample, recipe=recipe, **about)
     through = judges.through(case.source, resolve_device(device))
@@ -163,7 +170,10 @@ def compare(
     videos: dict[str, Path] = {}
     through: Pass | None = None
     for method in dict.fromkeys(methods):
-        result = Result(*plan_job(kind, source, prompt=prompt, method=method, style=style, keyframes=keyframes, **options))
+        job, given = plan_job(kind, source, prompt=prompt, method=method, style=style, keyframes=keyframes, **options)
+        with keeping(job.policy()):
+            judges.check()
+        result = Result(job, given)
         videos[method] = _made(result, folder / f"{method}.mp4", progress)
         about = About(prompt=prompt, source_prompt=source_prompt, mask=result.prepared.mask)
         # One process makes them all: its peak memory tells nothing of the later ones.

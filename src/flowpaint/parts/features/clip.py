@@ -79,6 +79,10 @@ class ClipFeatures:
         ids: list[int] = _tokenizer(self._folder)(prompt, verbose=False)["input_ids"]
         return max(0, len(ids) - _length(_model(self._folder, torch.device("cpu"))))
 
+    def check(self) -> None:
+        """Raises what a run would raise later for want of weights."""
+        _ = self._folder
+
     def facts(self) -> Facts:
         """Network, file of weights and its hash. Raises `WeightsError` without weights."""
         folder = self._folder
