@@ -251,6 +251,14 @@ def test_an_unknown_short_name_gives_the_nearest_models(name, near):
     assert near in str(caught.value)
 
 
+def test_a_short_name_goes_before_a_folder_called_the_same(cache, asked, tiny, tmp_path, monkeypatch):
+    snapshot = keep(cache, weights.known("sd15").repository, tiny)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny, "sd15")
+    assert weights.model_folder("sd15") == snapshot
+    assert weights.model_folder("./sd15").resolve() == tmp_path / "sd15"
+
+
 def test_short_names_work_for_every_part(cache, asked, tiny, depth, tmp_path):
     pytest.importorskip("peft")
     keep(cache, weights.known("sd15").repository, tiny)
