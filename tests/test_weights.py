@@ -239,7 +239,12 @@ def test_why_nothing_came_is_said(cache, monkeypatch, kind, told):
 
 
 def test_a_repository_without_the_files_is_no_model(cache, monkeypatch, tmp_path):
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
+    def serve(repository, *, local_files_only, **_):
+        if local_files_only:
+            raise errors.LocalEntryNotFoundError("It is not here.")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", serve)
     with pytest.raises(WeightsError, match=r"owner/empty has no model_index\.json"):
         weights.model_folder("owner/empty")
 
