@@ -132,7 +132,7 @@ def test_a_model_that_is_not_whole(edit, here, tmp_path, part):
         (("--model", "{here}/model", "--control", "canny"), 2, "no public ControlNet"),
         (("--model", "{here}/model", "--control", "edges"), 2, "no condition called 'edges'"),
         (("--model", "{here}/model", "--lora", "{here}/other.safetensors"), 2, "matches nothing"),
-        (("--model", "{here}/model", "--lora", "{here}/none.safetensors"), 3, "no LoRA"),
+        (("--model", "{here}/model", "--lora", "{here}/none.safetensors"), 3, "weights of the LoRA"),
         (("--model", "{here}/model", "--device", "cuda:7"), 2, "not on this machine"),
         (("--model", "{here}/model", "--vram-limit", "plenty"), 2, "no amount of memory"),
         (("--model", "{here}/model", "--vram-limit", "1GB"), 5, "too little"),

@@ -8,7 +8,16 @@ import torch
 
 from flowpaint import seams
 from flowpaint.networks.vgg import AlexNet, Vgg16
+from flowpaint.weights import Policy, keeping
 from tiny_networks import Means, save_clip, save_script, save_stack
+
+
+@pytest.fixture(autouse=True)
+def pickles():
+    """PyTorch's files are what these networks are published as."""
+    with keeping(Policy(allow_pickle=True)):
+        yield
+
 
 FILES = {
     "clip": lambda folder: save_clip(folder / "clip"),

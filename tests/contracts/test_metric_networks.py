@@ -11,7 +11,16 @@ from flowpaint.errors import WeightsError
 from flowpaint.moments import Case, Pass
 from flowpaint.networks.vgg import AlexNet, Vgg16
 from flowpaint.types import Clip
+from flowpaint.weights import Policy, keeping
 from tiny_networks import Means, save_clip, save_script, save_stack
+
+
+@pytest.fixture(autouse=True)
+def pickles():
+    """PyTorch's files are what these networks are published as."""
+    with keeping(Policy(allow_pickle=True)):
+        yield
+
 
 FILES = {
     "clip": lambda folder: save_clip(folder / "clip"),

@@ -23,7 +23,15 @@ from flowpaint.parts.features import (
     VggFeatures,
 )
 from flowpaint.parts.features.fitting import squeezed
+from flowpaint.weights import Policy, keeping
 from tiny_networks import SIDE, Echo, Means, save_clip, save_script, save_stack
+
+
+@pytest.fixture(autouse=True)
+def pickles():
+    """PyTorch's files are what these networks are published as."""
+    with keeping(Policy(allow_pickle=True)):
+        yield
 
 
 def noise(*shape, seed=0):
@@ -330,7 +338,7 @@ def test_a_fetched_network_is_used_without_asking(tmp_path, monkeypatch, folder,
 def test_what_is_not_here_is_fetched_and_no_more_than_it_takes(tmp_path, monkeypatch, folder):
     asked = []
 
-    def serve(name, *, allow_patterns, local_files_only):
+    def serve(name, *, allow_patterns, local_files_only, revision):
         asked.append((allow_patterns[0], local_files_only))
         if local_files_only and not (tmp_path / "config.json").exists():
             raise FileNotFoundError(name)

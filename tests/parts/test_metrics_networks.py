@@ -46,8 +46,16 @@ from flowpaint.parts.metrics.text import (
     pair_consistency,
 )
 from flowpaint.types import Clip, Origin
-from flowpaint.weights import resolve
+from flowpaint.weights import Policy, keeping, resolve
 from tiny_networks import Means, save_clip, save_script, save_stack
+
+
+@pytest.fixture(autouse=True)
+def pickles():
+    """PyTorch's files are what these networks are published as."""
+    with keeping(Policy(allow_pickle=True)):
+        yield
+
 
 SIZE = (40, 48)
 

@@ -1,5 +1,6 @@
 """The calls that do everything, for programs and for the command line alike."""
 
+from ..weights import Policy
 from .calls import Options, deflicker, edit, plan_job, propagate, resume
 from .catalogue import describe, look_sheet, looks, parts, shots, take_frames
 from .contest import LAYOUTS, Poll, benchmark, tally, vote_page
@@ -7,6 +8,7 @@ from .doctor import doctor
 from .estimate import plan
 from .job import Job, recorded
 from .judging import compare, evaluate
+from .models import download_model, model_licences, models, verify_models
 from .prepare import Given
 from .result import Files, Result, Saving, check_output, run_folder
 from .verdict import Verdict, check_report
@@ -17,6 +19,7 @@ __all__ = [
     "Given",
     "Job",
     "Options",
+    "Policy",
     "Poll",
     "Result",
     "Saving",
@@ -28,10 +31,13 @@ __all__ = [
     "deflicker",
     "describe",
     "doctor",
+    "download_model",
     "edit",
     "evaluate",
     "look_sheet",
     "looks",
+    "model_licences",
+    "models",
     "parts",
     "plan",
     "plan_job",
@@ -42,5 +48,6 @@ __all__ = [
     "shots",
     "take_frames",
     "tally",
+    "verify_models",
     "vote_page",
 ]

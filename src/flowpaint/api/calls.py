@@ -33,7 +33,7 @@ class Options(TypedDict, total=False):
     `mask`: a picture or video, white where the edit may show. `settings`: fields of the method's parts, as a mapping
     {"flow.preset": "fast"} or as texts "flow.preset=fast". `start`, `end`: times, the end not included. `preview`: the first
     so many seconds ("2s") at a short side of 256 pixels. `fps`: the rate of folders and arrays. `encoding`: fields of
-    `flowpaint.video.Encoding`.
+    `flowpaint.video.Encoding`. `offline`, `commercial_only`, `allow_pickle`: see `flowpaint.weights.Policy`.
     """
 
     prompts: Mapping[int, str] | Mapping[str, str]
@@ -53,6 +53,9 @@ class Options(TypedDict, total=False):
     allow_damaged: bool
     tonemap: bool
     fps: float | str
+    offline: bool
+    commercial_only: bool
+    allow_pickle: bool
     encoding: Mapping[str, object]
 
 
@@ -156,6 +159,7 @@ def plan_job(
 _AS_THEY_ARE = {
     *("negative", "strength", "keep_colors", "quality", "seed", "device"),
     *("preview", "side_by_side", "other_shots", "allow_damaged", "tonemap"),
+    *("offline", "commercial_only", "allow_pickle"),
 }
 
 

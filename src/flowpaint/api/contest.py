@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -19,6 +20,7 @@ from ..evaluation.vote import Poll, tally, write_ballot
 from ..moments import Case
 from ..seams import to_dict
 from ..video import read
+from ..weights import DEFAULT_POLICY, Policy, keeping
 from .calls import Options, plan_job
 from .choose import choose_method
 from .job import Kind, recipe_of
@@ -53,23 +55,27 @@ def benchmark(
     quality: str = "normal",
     seed: int = 0,
     device: str = "auto",
+    policy: Policy = DEFAULT_POLICY,
     progress: judging.Progress | None = None,
 ) -> Verdict:
     """The verdict on `methods` over all cases of a `layout` at `path`; rows and videos are kept in `folder`.
 
     Layouts: "davis", "davis-edit" (folders of those names' data), "known-edits" (a folder of videos), "scenes" (no path),
     "folder" (videos, with a table tasks.csv or tasks.toml if there is one). `only` chooses cases whose name holds it, `count`
-    how many frames (davis), or scenes; `sizes` and `against` (a CSV of other programs' PSNR) are for known edits. The same
-    call again does what is missing. Raises `ConfigError` and `InputError` for what does not fit; a case that fails is noted.
+    how many frames (davis), or scenes; `sizes` and `against` (a CSV of other programs' PSNR) are for known edits. `policy` says
+    what may be done to get weights. The same call again does what is missing. Raises `ConfigError` and `InputError` for what
+    does not fit; a case that fails is noted.
     """
     judges = choose_judges(metrics, metric_settings)
+    with keeping(policy):
+        judges.check()
     tasks = _chosen(_tasks(layout, path, prompt=prompt, sizes=tuple(sizes), count=count), only)
-    options = cast(Options, {"quality": quality, "seed": seed, "device": device})
+    options = cast(Options, {"quality": quality, "seed": seed, "device": device, **asdict(policy)})
     rows = bench.benchmark(
         tasks,
         {name: {**recipe_of(choose_method(name)[0]), "options": {"quality": quality, "seed": seed}} for name in methods},
         make=_maker(Path(folder) / "videos", options),
-        judge=_judge(judges, resolve_device(device)),
+        judge=_judge(judges, resolve_device(device), policy),
         folder=Path(folder),
         settings={name: to_dict(one) for name, one in judges.metrics.items()}
         | {"flow": to_dict(judges.flow), "half": judges.half},
@@ -150,10 +156,11 @@ def _maker(folder: Path, options: Options) -> bench.Make:
     return make
 
 
-def _judge(judges: Judges, device: str) -> bench.Judge:
+def _judge(judges: Judges, device: str, policy: Policy) -> bench.Judge:
     def judge(case: Case, label: str) -> Card:
         through = judges.through(case.source, device)
-        return judging.judge(case, judges.metrics, through=through, label=label, needed=judges.needed)
+        with keeping(policy):
+            return judging.judge(case, judges.metrics, through=through, label=label, needed=judges.needed)
 
     return judge
 

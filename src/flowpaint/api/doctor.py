@@ -9,17 +9,21 @@ from typing import Any
 
 import torch
 
-from ..errors import ConfigError, WeightsError
+from ..errors import ConfigError, MissingExtraError, WeightsError
+from ..parts.conditions.hed import HedEdges
 from ..report import versions
 from ..video.encoding import ENCODERS, formats_of
-from ..weights import licences, locate
+from ..weights import BUNDLED, OPTIONAL, Bundled, locate
 
 _OPTIONAL = re.compile(r"([\w.-]+).*;.*\bextra == ['\"]([\w.-]+)['\"]")  # a requirement that belongs to an extra
 
 
 def doctor() -> dict[str, Any]:
-    """Versions, devices, codecs, weights, extras and free disk, as plain values; `ok` says whether an edit would run."""
-    weights = {one.name: _weights_state(one.name) for one in licences()}
+    """Versions, devices, codecs, weights, extras and free disk, as plain values; `ok` says whether an edit would run.
+
+    Optional weights that cannot be used come with what has to be installed.
+    """
+    weights = {one.name: _weights_state(one) for one in BUNDLED}
     codecs = {codec: _has(encoder) for codec, encoder in ENCODERS.items()}
     return {
         "ok": all(state == "ok" for state in weights.values()) and codecs["h264"],
@@ -29,6 +33,7 @@ def doctor() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "codecs": codecs,
         "weights": weights,
+        "optional_weights": {one.name: _hed_state() if one.name == "hed" else _weights_state(one) for one in OPTIONAL},
         "extras": _extras(),
         "free_disk_bytes": shutil.disk_usage(Path.cwd()).free,
     }
@@ -66,10 +71,17 @@ def _has(encoder: str) -> bool:
         return False
 
 
-def _weights_state(name: str) -> str:
-    known = {one.name: one for one in licences()}
+def _hed_state() -> str:
     try:
-        locate(known[name])
+        HedEdges().check()
+    except (MissingExtraError, WeightsError) as error:
+        return str(error)
+    return "ok"
+
+
+def _weights_state(weights: Bundled) -> str:
+    try:
+        locate(weights)
     except WeightsError as error:
         return str(error)
     return "ok"

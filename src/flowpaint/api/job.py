@@ -10,6 +10,7 @@ from .. import seams
 from ..errors import ConfigError, InputError, nearest
 from ..report import versions
 from ..video import Encoding, read_comment
+from ..weights import Policy
 from . import toml
 from .choose import DEFAULT_METHOD, choose_method
 
@@ -27,7 +28,8 @@ class Job:
     `prompts` maps times of the input to the words that hold from then on; `negative` are words for what should not be there.
     `keyframes` maps times of the input to picture files; `method` is a recipe (`flowpaint.seams.to_dict`), `look` the words
     that say which look was taken, `encoding` the fields of `flowpaint.video.Encoding` that differ from their defaults.
-    Times count in the input, whatever `start` says. Raises `ConfigError` for a word that is not one of a
+    Times count in the input, whatever `start` says. `offline`, `commercial_only` and `allow_pickle` are those of
+    `flowpaint.weights.Policy`. Raises `ConfigError` for a word that is not one of a
     field's choices, `InputError` for a strength outside 0..1.
     """
 
@@ -55,6 +57,9 @@ class Job:
     allow_damaged: bool = False
     tonemap: bool = False
     fps: str = "24"
+    offline: bool = False
+    commercial_only: bool = False
+    allow_pickle: bool = False
     encoding: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,6 +77,10 @@ class Job:
         for unknown in self.encoding.keys() - known.keys():
             raise ConfigError(f"An encoding has no {unknown!r}. Nearest: {nearest(unknown, known)}.")
         return Encoding(**{name: _checked(name, value, known[name]) for name, value in self.encoding.items()})
+
+    def policy(self) -> Policy:
+        """What may be done to get weights for it."""
+        return Policy(offline=self.offline, commercial_only=self.commercial_only, allow_pickle=self.allow_pickle)
 
     def to_dict(self) -> dict[str, Any]:
         """The job as values that JSON and TOML can hold."""

@@ -16,9 +16,10 @@ from ..seams import FlowEstimator, Metric
 from ..timecode import span
 from ..types import Clip, from_raw, to_raw
 from ..warp import resize
+from ..weights import DEFAULT_POLICY, Policy, keeping
 from .calls import KeyFrames, Options, plan_job
 from .job import Job, Kind, recorded
-from .prepare import resolve_device
+from .prepare import check_weights, resolve_device
 from .result import Result
 from .verdict import Verdict
 
@@ -44,6 +45,11 @@ class Judges:
     flow: FlowEstimator
     half: bool = False  # judge at half size
     needed: frozenset[str] = frozenset()
+
+    def check(self) -> None:
+        """Raises what judging would raise later for want of weights of the metrics that were named."""
+        for name in self.needed:
+            check_weights(self.metrics[name])
 
     def through(self, clip: Clip, device: str) -> Pass:
         """The pass over a case of `clip`."""
@@ -98,27 +104,32 @@ def evaluate(
     resample: bool = False,
     device: str = "auto",
     label: str = "",
+    policy: Policy = DEFAULT_POLICY,
     progress: judging.Progress | None = None,
     **about: Unpack[About],
 ) -> Verdict:
     """The verdict on `result`, made from `source`: one card.
 
-    With `resample`, a result of other length or size is shown at the source's times and size. Raises `InputError` where they
-    differ otherwise, `ConfigError` for unknown metrics, `WeightsError` where a metric that was named lacks its weights.
+    With `resample`, a result of other length or size is shown at the source's times and size; `policy` says what may be done to
+    get weights. Raises `InputError` where they differ otherwise, `ConfigError` for unknown metrics, `WeightsError` or
+    `LicenceError` where a metric that was named lacks its weights or may not use them.
     """
     judges = choose_judges(metrics, settings)
+    with keeping(policy):
+        judges.check()
     recipe = recorded_in(result)
     case = case_of(result, source, resample=resample, recipe=recipe, **about)
     through = judges.through(case.source, resolve_device(device))
-    card = judging.judge(
-        case,
-        judges.metrics,
-        through=through,
-        label=label or _label(result, recipe),
-        needed=judges.needed,
-        recipe={} if recipe is None else recipe.to_dict(),
-        progress=progress,
-    )
+    with keeping(policy):
+        card = judging.judge(
+            case,
+            judges.metrics,
+            through=through,
+            label=label or _label(result, recipe),
+            needed=judges.needed,
+            recipe={} if recipe is None else recipe.to_dict(),
+            progress=progress,
+        )
     videos: dict[str, Path] = {} if isinstance(result, Clip) else {card.label: Path(result)}
     return Verdict(
         title=f"{_named(result)}, judged against {_named(source)}",
@@ -159,22 +170,26 @@ def compare(
     videos: dict[str, Path] = {}
     through: Pass | None = None
     for method in dict.fromkeys(methods):
-        result = Result(*plan_job(kind, source, prompt=prompt, method=method, style=style, keyframes=keyframes, **options))
+        job, given = plan_job(kind, source, prompt=prompt, method=method, style=style, keyframes=keyframes, **options)
+        with keeping(job.policy()):
+            judges.check()
+        result = Result(job, given)
         videos[method] = _made(result, folder / f"{method}.mp4", progress)
         about = About(prompt=prompt, source_prompt=source_prompt, mask=result.prepared.mask)
         # One process makes them all: its peak memory tells nothing of the later ones.
         case = case_of(videos[method], result.prepared.clip, shots=result.prepared.shots, **about)
         cases[method] = replace(case, peak_memory=None)
         through = judges.through(result.prepared.clip, result.prepared.device)
-        cards[method] = judging.judge(
-            cases[method],
-            judges.metrics,
-            through=through,
-            label=method,
-            needed=judges.needed,
-            recipe=result.job.to_dict(),
-            progress=progress,
-        )
+        with keeping(result.job.policy()):
+            cards[method] = judging.judge(
+                cases[method],
+                judges.metrics,
+                through=through,
+                label=method,
+                needed=judges.needed,
+                recipe=result.job.to_dict(),
+                progress=progress,
+            )
     title = f"{prompt or 'Edited key frames'}: {', '.join(cards)}"
     return Verdict(title=title, subtitle=_named(source), cards=cards, cases=cases, through=through, videos=videos, notes=(_NOTE,))
 

@@ -1,6 +1,8 @@
 """From a job to everything that work needs, checked: the clip, its shots, the method, the key pictures, the mask."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -10,12 +12,13 @@ import torch
 from torch import Tensor
 
 from .. import seams, timecode, video
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError, InputError, WeightsError
 from ..register import register
 from ..report import Timings
 from ..seams import Method, Notes
 from ..types import Clip, Raw, from_raw, to_raw
 from ..warp import resize
+from ..weights import Ledger, keeping, nothing_fetched
 from .job import Job
 
 ASPECT_SLACK = 0.03  # a key picture may be off by so much in shape
@@ -57,16 +60,27 @@ class Prepared:
     device: str
     notes: Notes
     timings: Timings
+    ledger: Ledger  # of the weights that were used
+
+    def policed(self) -> AbstractContextManager[None]:
+        """Inside, weights are found as the job says, and noted."""
+        return keeping(self.job.policy(), self.ledger)
 
 
-def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings) -> Prepared:
-    """The job with its inputs opened and checked. Raises `InputError`, `VideoError` and `ConfigError` for what does not fit."""
+def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool = False) -> Prepared:
+    """The job with its inputs opened and checked; the weights of its method are here, or with `dry` a warning says that not.
+
+    Raises `InputError`, `VideoError` and `ConfigError` for what does not fit, `WeightsError` and `LicenceError` for weights that
+    cannot be used.
+    """
     if given.method is None and not job.method:
         raise ConfigError(
             "The job holds no method: it was a program's own, which no file can hold. Run that program again, or name a method."
         )
     method = given.method or seams.from_dict(job.method)
-    device = resolve_device(job.device)
+    device, ledger = resolve_device(job.device), Ledger(notes.warn)
+    with timings.stage("weights"), keeping(job.policy(), ledger):
+        check_weights(method, warn=notes.warn if dry else None)
     with timings.stage("read"):
         whole = given.clip or read_input(job, notes.warn)
         frames = chosen_frames(job, whole)
@@ -95,7 +109,28 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings) -> Prepar
         device=device,
         notes=notes,
         timings=timings,
+        ledger=ledger,
     )
+
+
+def check_weights(part: object, *, warn: Warn | None = None) -> None:
+    """Nothing, where all weights of a part and of those in it are here: they are fetched now rather than after long work.
+
+    With `warn` nothing is fetched, and it is told what is missing. Raises `WeightsError` otherwise, `LicenceError` in both cases.
+    """
+    check = getattr(part, "check", None)
+    if callable(check):
+        try:
+            with nullcontext() if warn is None else nothing_fetched():
+                check()
+        except WeightsError as error:
+            if warn is None:
+                raise
+            warn(str(error))
+    if dataclasses.is_dataclass(part):
+        for one in dataclasses.fields(part):
+            if "kind" in one.metadata:
+                check_weights(getattr(part, one.name), warn=warn)
 
 
 def read_input(job: Job, warn: Warn) -> Clip:

@@ -39,7 +39,7 @@ def render(prepared: Prepared, run: Run) -> Clip:
         return prepared.method(part, _edit(prepared, shot, anchor()), own)
 
     def read(index: int) -> Raw:
-        with prepared.timings.stage("edit"):
+        with prepared.timings.stage("edit"), prepared.policed():
             place = place_of[index]
             return edited(place).raw(index - shots[place].start)
 

@@ -25,6 +25,7 @@ from .render import render, side_by_side
 
 CHUNK = 48  # frames a segment: what an interruption can cost
 
+_LEDGER = "weights"  # key in the run's store of those that were used so far
 _log = logging.getLogger("flowpaint")
 
 
@@ -76,13 +77,16 @@ def run_folder(output: str | Path) -> Path:
 
 
 class Result:
-    """The edited video: `frames` makes them when asked, `save` writes them all, `report` tells about it."""
+    """The edited video: `frames` makes them when asked, `save` writes them all, `report` tells about it.
 
-    def __init__(self, job: Job, given: Given | None = None) -> None:
+    With `dry` it is only to be planned: weights that are not here are a warning, and are not fetched.
+    """
+
+    def __init__(self, job: Job, given: Given | None = None, *, dry: bool = False) -> None:
         self.job = job
         self._given = given or Given()
         self._notes, self._timings = Told(), Timings()
-        self.prepared: Prepared = prepare(job, self._given, notes=self._notes, timings=self._timings)
+        self.prepared: Prepared = prepare(job, self._given, notes=self._notes, timings=self._timings, dry=dry)
         self.report: dict[str, Any] = _opening(self.prepared)
 
     @cached_property
@@ -179,6 +183,7 @@ class Result:
             "metrics": measurements.metrics(),
             "wants_keyframe": wanting(told) if getattr(prepared.method, "editor", None) is None else [],  # it edits its own
             "facts": self._notes.facts,
+            "weights": prepared.ledger.to_list(),
             "warnings": list(self._notes.warnings),
             "frames": rows,
         }
@@ -243,6 +248,8 @@ class _Watch:
         self.measurements = Measurements(prepared.clip, cuts=[shot.start for shot in prepared.shots])
         self._done = 0  # frames whose numbers are safe
         self._seen = -1
+        if (kept := folder.store.get(_LEDGER)) is not None:
+            prepared.ledger.recall(json.loads(kept["used"].tobytes()))
 
     def over(self, clip: Clip) -> Clip:
         """The same clip, watched."""
@@ -271,6 +278,7 @@ class _Watch:
             told = {number: notes.frames[number] for number in numbers if number in notes.frames}
             text = np.frombuffer(json.dumps(told).encode(), np.uint8)
             store.put(key, {**self.measurements.saved(frames), "notes": text})
+            store.put(_LEDGER, {"used": np.frombuffer(json.dumps(self._prepared.ledger.to_list()).encode(), np.uint8)})
             self._folder.keep_warnings(notes.warnings)
         elif (kept := store.get(key)) is not None:
             self.measurements.restore(frames, kept)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from . import edits, judging, services
+from .models import models
 
 app = typer.Typer(
     help="Edit a whole video: give it a look by name, or carry frames that you edited yourself to all the others.",
@@ -37,3 +38,4 @@ for _command in (services.frames, services.shots, services.looks, services.docto
 for _command in (judging.evaluate, judging.compare, judging.benchmark, judging.vote):
     app.command()(_command)
 app.command("list")(services.list_parts)
+app.add_typer(models, name="models")

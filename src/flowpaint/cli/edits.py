@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from .options import How, Input, Manners, Output, RunOptions, What, grouped
+from .options import How, ImageModel, Input, Manners, Output, RunOptions, Weights, What, grouped
 from .talk import Talk, talking
 
 if TYPE_CHECKING:  # the commands import it when they run, so that --help need not wait for torch
@@ -22,25 +22,19 @@ _Keys = Annotated[list[str] | None, typer.Option("--keyframe", metavar="TIME=PIC
 _Shots = Annotated[str, typer.Option(help="Shots without a key frame: refuse, or keep as they are.")]
 
 
-@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, manners=Manners)
+@grouped(what=What, words=ImageModel, how=How, weights=Weights, source=Input, out=Output, run=RunOptions, manners=Manners)
 def edit(
     *,
     video: Annotated[Path | None, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")] = None,
     prompt: Annotated[str, typer.Argument(help="A look, in words: `flowpaint looks` lists them.")] = "",
-    prompts: Annotated[
-        list[str] | None, typer.Option("--prompt", metavar="TIME=WORDS", help="Words from a time on; may be repeated.")
-    ] = None,
-    negative: Annotated[str, typer.Option(help="Words for what should not be there.")] = "",
     style: Annotated[Path | None, typer.Option(help="A picture whose style the video takes.")] = None,
     method: _Method = "analogy",
     keyframe: _Keys = None,
     replay: Annotated[Path | None, typer.Option(help="Repeat what is stored in a result or its report.")] = None,
-    model: Annotated[str | None, typer.Option(help="Of diffusion methods: a public name, a folder or a .safetensors.")] = None,
-    control: Annotated[str | None, typer.Option(help="What a ControlNet sees: canny, softedge, depth.")] = None,
-    lora: Annotated[list[str] | None, typer.Option(help="A LoRA for the model; may be repeated.")] = None,
-    vram_limit: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory that its networks may take, like 8GB.")] = None,
     what: What,
+    words: ImageModel,
     how: How,
+    weights: Weights,
     source: Input,
     out: Output,
     run: RunOptions,
@@ -51,26 +45,40 @@ def edit(
         from .. import api
 
         if replay is not None:
-            if prompt or prompts or negative or style or keyframe or what != What() or how != How() or source != Input():
+            own = (what, words, how, source) != (What(), ImageModel(), How(), Input())
+            if prompt or style or keyframe or own:
                 raise InputError("--replay brings its own words and settings. Give at most an input and an output beside it.")
-            job = api.recorded(replay)
-            job = replace(job, input=str(video) if video else job.input, output="")
-            if out.encoding() or out.side_by_side:
-                raise InputError("--replay encodes as it was done before. Leave out --codec and its like.")
-            _make(job, out, run, talk)
+            _make(_replayed(replay, video, weights, out), out, run, talk)
             return
         if video is None:
             raise InputError("There is no input. Name a video, or a result to --replay.")
-        plain = _plain(what, how, source, out)
-        plain["settings"] = [*_of_model(model, control, lora or [], vram_limit), *how.settings]
-        plain |= {"prompts": _by_time(prompts or [], "prompt", "WORDS"), "negative": negative}
+        plain = _plain(what, how, source, out) | vars(weights)
+        plain |= {"prompts": _by_time(words.prompts, "prompt", "WORDS"), "negative": words.negative}
+        plain["settings"] = [*words.settings(), *how.settings]
         job, _ = api.plan_job(
             "edit", video, prompt=prompt, method=method, style=style, keyframes=read_keyframes(keyframe or []), **plain
         )
         _make(job, out, run, talk)
 
 
-@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, manners=Manners)
+def _replayed(replay: Path, video: Path | None, weights: Weights, out: Output) -> "Job":
+    """The job stored in `replay`, on another video where one is given, as strict about weights as either wants it."""
+    from .. import api
+
+    if out.encoding() or out.side_by_side:
+        raise InputError("--replay encodes as it was done before. Leave out --codec and its like.")
+    job = api.recorded(replay)
+    return replace(
+        job,
+        input=str(video) if video else job.input,
+        output="",
+        offline=job.offline or weights.offline,
+        commercial_only=job.commercial_only or weights.commercial_only,
+        allow_pickle=job.allow_pickle or weights.allow_pickle,
+    )
+
+
+@grouped(what=What, how=How, weights=Weights, source=Input, out=Output, run=RunOptions, manners=Manners)
 def propagate(
     *,
     video: _Video,
@@ -79,6 +87,7 @@ def propagate(
     other_shots: _Shots = "refuse",
     what: What,
     how: How,
+    weights: Weights,
     source: Input,
     out: Output,
     run: RunOptions,
@@ -88,7 +97,7 @@ def propagate(
     with talking(manners) as talk:
         from .. import api
 
-        plain = _plain(what, how, source, out) | {"other_shots": other_shots}
+        plain = _plain(what, how, source, out) | vars(weights) | {"other_shots": other_shots}
         job, _ = api.plan_job("propagate", video, method=method, keyframes=read_keyframes(keyframe or []), **plain)
         _make(job, out, run, talk)
 
@@ -112,12 +121,6 @@ def resume(*, folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run 
         result, saving = api.resume(folder)
         talk.run = folder
         _save(result, talk, dict(saving))
-
-
-def _of_model(model: str | None, control: str | None, lora: list[str], limit: str | None) -> list[str]:
-    """What the options of diffusion methods set."""
-    named = {"model.weights": model, "control": control, "model.lora": ",".join(lora), "model.limit": limit}
-    return [f"{path}={value}" for path, value in named.items() if value]
 
 
 def _plain(what: What, how: How, source: Input, out: Output) -> dict[str, Any]:
@@ -152,7 +155,7 @@ def _make(job: "Job", out: Output, run: RunOptions, talk: Talk) -> None:
     if job.look and not run.dry_run:  # the plan names it
         talk.say(job.look)
     api.check_output(job, overwrite=out.overwrite)
-    result = api.Result(job)
+    result = api.Result(job, dry=run.dry_run)
     if run.dry_run:
         plan = api.plan(result, overwrite=out.overwrite, run=run.run)
         talk.result(plan, _plan_lines(plan))

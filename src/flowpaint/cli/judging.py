@@ -11,7 +11,7 @@ import typer
 
 from ..errors import InputError
 from .edits import read_keyframes
-from .options import Manners, grouped
+from .options import Manners, Weights, grouped
 from .talk import Talk, talking
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _Video = Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a fol
 _Methods = Annotated[str, typer.Option(help="Names with commas between: `flowpaint list method`.")]
 
 
-@grouped(judging=Judging, manners=Manners)
+@grouped(judging=Judging, weights=Weights, manners=Manners)
 def evaluate(
     *,
     result: Annotated[Path, typer.Argument(metavar="RESULT", help="The edited video.")],
@@ -53,6 +53,7 @@ def evaluate(
     result_mask: Annotated[Path | None, typer.Option(help="Picture or video, white where the result shows the object.")] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Show the result at the source's times and size.")] = False,
     judging: Judging,
+    weights: Weights,
     manners: Manners,
 ) -> None:
     """Judge a result by every metric: `flowpaint evaluate out.mp4 --source in.mp4 --report report.html`."""
@@ -63,12 +64,13 @@ def evaluate(
         with talk.progress() as tell:
             verdict = api.evaluate(
                 result, source, metrics=judging.metrics, settings=judging.settings, resample=resample, device=judging.device,
-                prompt=prompt, source_prompt=source_prompt, mask=mask, result_mask=result_mask, progress=tell,
+                prompt=prompt, source_prompt=source_prompt, mask=mask, result_mask=result_mask, policy=weights.policy(),
+                progress=tell,
             )  # fmt: skip
         _tell(talk, verdict, judging)
 
 
-@grouped(judging=Judging, manners=Manners)
+@grouped(judging=Judging, weights=Weights, manners=Manners)
 def compare(
     *,
     video: _Video,
@@ -88,6 +90,7 @@ def compare(
         Path | None, typer.Option("-o", "--output", help="Folder for the videos. Default: beside the report.")
     ] = None,
     judging: Judging,
+    weights: Weights,
     manners: Manners,
 ) -> None:
     """Edit a video by several methods and judge them: `flowpaint compare in.mp4 "van gogh" --report compare.html`."""
@@ -97,7 +100,7 @@ def compare(
         folder = _folder(output, judging.report, "videos")
         api.check_report(judging.report, overwrite=judging.overwrite)
         options: dict[str, Any] = {
-            "mask": mask, "start": start, "end": end, "quality": quality, "seed": seed, "device": judging.device,
+            "mask": mask, "start": start, "end": end, "quality": quality, "seed": seed, "device": judging.device, **vars(weights),
         }  # fmt: skip
         with talk.progress() as tell:
             verdict = api.compare(
@@ -108,7 +111,7 @@ def compare(
         _tell(talk, verdict, judging)
 
 
-@grouped(judging=Judging, manners=Manners)
+@grouped(judging=Judging, weights=Weights, manners=Manners)
 def benchmark(
     *,
     layout: Annotated[str, typer.Argument(metavar="LAYOUT", help=f"One of {', '.join(_LAYOUTS)}.")],
@@ -122,6 +125,7 @@ def benchmark(
     quality: Annotated[str, typer.Option(help="draft, normal or best.")] = "normal",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for rows and videos.")] = None,
     judging: Judging,
+    weights: Weights,
     manners: Manners,
 ) -> None:
     """Judge methods over a whole benchmark, one row a case; the same command again goes on where it stopped."""
@@ -134,7 +138,7 @@ def benchmark(
             verdict = api.benchmark(
                 layout, path, methods=_names(methods, "method"), folder=folder, prompt=prompt, only=only, sizes=_sizes(sizes),
                 against=against, count=count, quality=quality, metrics=judging.metrics, metric_settings=judging.settings,
-                device=judging.device, progress=tell,
+                device=judging.device, policy=weights.policy(), progress=tell,
             )  # fmt: skip
         _tell(talk, verdict, judging)
 

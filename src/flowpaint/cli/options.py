@@ -5,9 +5,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from ..api import Policy
 
 Group = TypeVar("Group")
 
@@ -48,6 +51,7 @@ def _option(text: str, *names: str, panel: str, metavar: str | None = None) -> A
 
 
 _WHAT, _HOW, _INPUT, _OUTPUT, _RUN, _TALK = "What to edit", "How", "Input", "Output", "Run", "Messages"
+_MODEL, _WEIGHTS = "Image models", "Weights of networks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,26 @@ class What:
     start: Annotated[str | None, _option("First frame: 48, 3.5s or 00:00:03.500.", panel=_WHAT, metavar="TIME")] = None
     end: Annotated[str | None, _option("Where to stop, not included.", panel=_WHAT, metavar="TIME")] = None
     preview: Annotated[str | None, _option("Only so many seconds, small and quick: 2s.", panel=_WHAT, metavar="TIME")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageModel:
+    """What methods with an image model are told."""
+
+    model: Annotated[str | None, _option("A public name, a folder or a .safetensors.", panel=_MODEL, metavar="NAME")] = None
+    control: Annotated[str | None, _option("What a ControlNet sees: canny, softedge, depth.", panel=_MODEL)] = None
+    lora: Annotated[list[str], _option("A LoRA for the model; may be repeated.", panel=_MODEL)] = field(default_factory=list)
+    prompts: Annotated[
+        list[str], _option("Words from a time on; may be repeated.", "--prompt", panel=_MODEL, metavar="TIME=WORDS")
+    ] = field(default_factory=list)
+    negative: Annotated[str, _option("Words for what should not be there.", panel=_MODEL)] = ""
+    vram_limit: Annotated[str | None, _option("Memory that its networks may take: 8GB.", panel=_MODEL, metavar="SIZE")] = None
+
+    def settings(self) -> list[str]:
+        """The fields of a method that are set, as for --set."""
+        lora = ",".join(self.lora)
+        named = {"model.weights": self.model, "control": self.control, "model.lora": lora, "model.limit": self.vram_limit}
+        return [f"{path}={value}" for path, value in named.items() if value]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +105,25 @@ class Input:
     fps: Annotated[str, _option("Frames a second of a folder of pictures.", panel=_INPUT)] = "24"
     allow_damaged: Annotated[bool, _option("Use what can be decoded.", "--allow-damaged", panel=_INPUT)] = False
     tonemap: Annotated[bool, _option("Turn HDR into BT.709.", "--tonemap", panel=_INPUT)] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What may be done to get the weights of networks."""
+
+    offline: Annotated[bool, _option("Fetch nothing.", "--offline", panel=_WEIGHTS)] = False
+    commercial_only: Annotated[
+        bool, _option("Refuse weights not known to allow commercial use.", "--commercial-only", panel=_WEIGHTS)
+    ] = False
+    allow_pickle: Annotated[
+        bool, _option("Read PyTorch's pickles, too; code in them is not run.", "--allow-pickle", panel=_WEIGHTS)
+    ] = False
+
+    def policy(self) -> "Policy":
+        """The same for the calls."""
+        from ..api import Policy
+
+        return Policy(**vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)

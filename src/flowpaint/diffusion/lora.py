@@ -1,13 +1,13 @@
 """LoRA: small changes to a network's layers from a file (Hu et al., ICLR 2022), laid in by PEFT."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..errors import ConfigError, MissingExtraError, WeightsError
-from ..weights import read_state
+from ..errors import ConfigError, MissingExtraError
+from ..weights import LORA, model_file, read_state
 
 Loras: TypeAlias = tuple[tuple[str, float], ...]  # file, scale
 
@@ -17,10 +17,7 @@ def _lora_state(file: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Tensors of a LoRA by diffusers' names, kohya's translated, and its alphas."""
     from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
 
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise WeightsError(f"There is no LoRA {file}. Give a .safetensors file by `--lora FILE`.")
-    state = read_state(path)
+    state = read_state(Path(file))
     reading: Callable[..., Any] = StableDiffusionLoraLoaderMixin.lora_state_dict
     try:
         found, alphas = reading(dict(state))
@@ -34,17 +31,26 @@ def touches(loras: Loras, part: str) -> bool:
     return any(name.startswith(f"{part}.") for file, _ in loras for name in _lora_state(file)[0])
 
 
-def check_loras(loras: Loras) -> None:
-    """Raises `MissingExtraError` without PEFT, `WeightsError` for a file that is not there."""
-    if loras and importlib.util.find_spec("peft") is None:
+def chosen_loras(names: Sequence[str], scales: Sequence[float]) -> Loras:
+    """The files of the LoRAs called `names`, each with its scale.
+
+    Raises `MissingExtraError` without PEFT, `WeightsError` for one that is not to be had, `LicenceError` where the policy in
+    force forbids its use.
+    """
+    if names and importlib.util.find_spec("peft") is None:
         raise MissingExtraError("LoRA needs PEFT, which is not installed. Run `pip install 'flowpaint[diffusion]'`.")
+    files = [str(model_file(name, LORA, network="the LoRA", setting="model.lora")) for name in names]
+    return tuple(zip(files, scales or (1.0,) * len(files), strict=True))
+
+
+def check_loras(loras: Loras) -> None:
+    """Raises `WeightsError` or `ConfigError` for a file that cannot be read."""
     for file, _ in loras:
         _lora_state(file)
 
 
 def add_loras(network: Any, part: str, loras: Loras) -> None:
     """Lay `loras` into `network`, the model's `part` ("unet" or "text_encoder"). Raises `ConfigError` where one does not fit."""
-    check_loras(loras)
     from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
 
     names = []

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,7 +17,7 @@ from .freeu import FreeU
 from .hooked import alone
 from .levels import Schedule
 from .loading import Place, Source
-from .lora import Loras, check_loras
+from .lora import Loras, check_loras, chosen_loras
 from .memory import Pad, Size, affordable, bring, enough_memory, num_bytes
 from .text import embedded
 
@@ -198,10 +197,6 @@ class LatentDiffusion:
         loading.check_targets(self._loras, self._source)
         _ = self.schedule
 
-    def files(self) -> tuple[Path, ...]:
-        """Every file of weights that a run reads, for a report to name and hash."""
-        return loading.files(self._source, (*self.controlnets, *self.lora))
-
     @property
     def own_controlnet(self) -> str:
         """The ControlNet that lies in the model's own folder, or ""."""
@@ -232,7 +227,7 @@ class LatentDiffusion:
 
     @property
     def _loras(self) -> Loras:
-        return tuple(zip(self.lora, self.lora_scale or (1.0,) * len(self.lora), strict=True))
+        return chosen_loras(self.lora, self.lora_scale)
 
     def _check_loras(self) -> None:
         check_loras(self._loras)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from ..errors import MissingExtraError, WeightsError
+from ..errors import LicenceError, MissingExtraError, WeightsError
 from ..moments import Case, Pass
 from ..seams import Metric, Tally
 from ..types import Measure, Score
@@ -26,8 +26,8 @@ def judge(
 ) -> Card:
     """The card of `case` by `metrics`, named as a page calls them.
 
-    A metric whose weights or packages are not here is missing, with the reason, and nothing is fetched for it; one that is
-    `needed` fetches them, and raises `WeightsError` or `MissingExtraError` where it cannot.
+    A metric whose weights or packages are not here, or may not be used, is missing, with the reason, and nothing is fetched for
+    it; one that is `needed` fetches them, and raises `WeightsError`, `LicenceError` or `MissingExtraError` where it cannot.
     """
     tallies, scores = _begun(case, metrics, needed)
     for moment in through(case):
@@ -68,7 +68,7 @@ def _begun(case: Case, metrics: Mapping[str, Metric], needed: Collection[str]) -
         try:
             with nullcontext() if name in needed else nothing_fetched():
                 tallies[name] = metric(case)
-        except (WeightsError, MissingExtraError) as error:
+        except (WeightsError, MissingExtraError, LicenceError) as error:
             if name in needed:
                 raise
             scores[name] = Score(missing={one.name: f"not run: {error}" for one in metric.measures})

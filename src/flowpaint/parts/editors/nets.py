@@ -1,6 +1,7 @@
 """The three style networks: 26 painted styles in one net, and any picture as the style. ONNX Runtime, CPU."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,12 @@ _SQUARE = 384  # the transfer net's only size
 _GLANCE = 256  # the size at which a style picture is looked at
 
 
-@cache
 def _session(name: str) -> onnxruntime.InferenceSession:
+    return _opened(resolve(name))
+
+
+@cache
+def _opened(path: Path) -> onnxruntime.InferenceSession:
     """One session per network and process. Two threads that sleep when idle: spinning ones starve torch on few cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
@@ -29,7 +34,7 @@ def _session(name: str) -> onnxruntime.InferenceSession:
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(resolve(name)), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def painted_in(picture: Tensor, shares: dict[int, float]) -> Tensor:

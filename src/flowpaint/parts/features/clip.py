@@ -12,7 +12,7 @@ from torch import Tensor
 from ...errors import WeightsError
 from ...networks.pretrained import pretrained
 from ...types import check_shape
-from ...weights import fetched
+from ...weights import CLIP, model_folder
 from .fitting import Facts, about, check_batch, in_batches, squeezed
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-_FILES = ("model.safetensors", "pytorch_model.bin")
-_BESIDE = ("config.json", "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +79,14 @@ class ClipFeatures:
         ids: list[int] = _tokenizer(self._folder)(prompt, verbose=False)["input_ids"]
         return max(0, len(ids) - _length(_model(self._folder, torch.device("cpu"))))
 
+    def check(self) -> None:
+        """Raises what a run would raise later for want of weights."""
+        _ = self._folder
+
     def facts(self) -> Facts:
         """Network, file of weights and its hash. Raises `WeightsError` without weights."""
         folder = self._folder
-        file = next(folder / name for name in _FILES if (folder / name).is_file())
+        file = CLIP.weights(folder)[0]
         local = Path(self.weights).expanduser().is_dir()  # a card is shown to others, whom this machine's folders do not concern
         return about(f"CLIP {folder.name if local else self.weights}", file)
 
@@ -93,16 +95,15 @@ class ClipFeatures:
         return _folder(self.weights)
 
 
-@lru_cache(maxsize=8)
 def _folder(weights: str) -> Path:
-    return fetched(weights, files=_FILES, beside=_BESIDE, setting="clip.extractor.weights")
+    return model_folder(weights, CLIP, setting="clip.extractor.weights")
 
 
 @lru_cache(maxsize=4)
 def _model(folder: Path, device: torch.device) -> "CLIPModel":
     from transformers import CLIPModel
 
-    found: CLIPModel = pretrained(CLIPModel, folder, device, title="CLIP", safetensors_only=False)
+    found: CLIPModel = pretrained(CLIPModel, folder, device, title="CLIP")
     return found
 
 

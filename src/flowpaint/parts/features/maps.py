@@ -56,6 +56,10 @@ class _Stack:
             found: tuple[Tensor, ...] = stack(pictures, layers)
         return found
 
+    def check(self) -> None:
+        """Raises what a run would raise later for want of weights."""
+        _ = self._file
+
     def facts(self) -> Facts:
         """Network, file of weights and its hash. Raises `WeightsError` without weights."""
         return about(self._kind.title, self._file)

@@ -47,6 +47,10 @@ class _Scripted:
         check_shape(pictures=(pictures, "N 3 H W"))
         return squeezed(pictures, self.size, self.size) if self.size else pictures
 
+    def check(self) -> None:
+        """Raises what a run would raise later for want of weights."""
+        _ = self._file
+
     def facts(self) -> Facts:
         """Network, file of weights, its hash, and how it is called. Raises `WeightsError` without weights."""
         call = {"call": self.flags} if self.flags else {}
@@ -54,7 +58,7 @@ class _Scripted:
 
     @property
     def _file(self) -> Path:
-        return given(self.weights, network=self.network, setting=self._setting)
+        return given(self.weights, network=self.network, setting=self._setting, script=True)
 
     def _through(self, fitted: Tensor) -> Tensor:
         """Rows [N, D] of what the module wants, but in [0, 1]."""

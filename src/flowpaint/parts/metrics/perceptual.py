@@ -124,6 +124,10 @@ class Lpips:
         more = {"heads": file.name, "heads_sha256": sha256_of(file)[:12]}
         return FrameTally(self.measures, look, reasons=small, facts={**facts, **more})
 
+    def check(self) -> None:
+        """Raises what a run would raise later for want of the heads."""
+        self._heads_file()
+
     def _heads_file(self) -> Path:
         if self.heads:
             return given(self.heads, network="LPIPS' heads", setting="lpips.heads")

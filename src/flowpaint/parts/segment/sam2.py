@@ -15,7 +15,7 @@ from ...errors import ConfigError
 from ...networks.pretrained import pretrained
 from ...seams import Segmenter, default
 from ...types import check_shape
-from ...weights import fetched
+from ...weights import NETWORK, model_folder
 
 if TYPE_CHECKING:
     from transformers import Sam2Model
@@ -59,6 +59,10 @@ class Sam2Segmenter:
                 masks[some] = _masks(network, frames[some].float(), rough[some], self.prompt)
         return masks
 
+    def check(self) -> None:
+        """Raises what a run would raise later for want of weights."""
+        _folder(self.weights)
+
 
 def _masks(network: "Sam2Model", frames: Tensor, rough: Tensor, prompt: str) -> Tensor:
     """0 or 1, [N, 1, H, W]."""
@@ -90,9 +94,8 @@ def _inmost(mask: Tensor) -> Tensor:
     return torch.tensor([[x - 0.5, y - 0.5]], device=mask.device)
 
 
-@lru_cache(maxsize=8)
 def _folder(weights: str) -> Path:
-    return fetched(weights, files=("model.safetensors",), beside=("config.json",), setting="saliency.weights")
+    return model_folder(weights, NETWORK, setting="saliency.weights")
 
 
 @lru_cache(maxsize=2)

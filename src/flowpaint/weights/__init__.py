@@ -1,0 +1,57 @@
+"""Weights of networks: by name, with their licences, from packages, caches, repositories and files; hashed, read, policed."""
+
+from .bundled import BUNDLED, HED, OPTIONAL, Bundled, licences, locate, resolve
+from .catalogue import KNOWN, Known, controlnet_for, known
+from .fetching import given, model_file, model_folder, names_file, published
+from .inventory import Entry, download, entry, inventory, verify
+from .layouts import CLIP, CONTROLNET, LORA, MODEL, NETWORK, SHAPE, TEXT_WEIGHTS, UNET_WEIGHTS, Layout
+from .licences import Licence
+from .policy import DEFAULT_POLICY, Ledger, Policy, file_hash, keeping, nothing_fetched
+from .reading import check_complete, is_pickle, is_weights, quiet, read_state, sha256_of, tensor_names
+
+__all__ = [
+    "BUNDLED",
+    "CLIP",
+    "CONTROLNET",
+    "DEFAULT_POLICY",
+    "HED",
+    "KNOWN",
+    "LORA",
+    "MODEL",
+    "NETWORK",
+    "OPTIONAL",
+    "SHAPE",
+    "TEXT_WEIGHTS",
+    "UNET_WEIGHTS",
+    "Bundled",
+    "Entry",
+    "Known",
+    "Layout",
+    "Ledger",
+    "Licence",
+    "Policy",
+    "check_complete",
+    "controlnet_for",
+    "download",
+    "entry",
+    "file_hash",
+    "given",
+    "inventory",
+    "is_pickle",
+    "is_weights",
+    "keeping",
+    "known",
+    "licences",
+    "locate",
+    "model_file",
+    "model_folder",
+    "names_file",
+    "nothing_fetched",
+    "published",
+    "quiet",
+    "read_state",
+    "resolve",
+    "sha256_of",
+    "tensor_names",
+    "verify",
+]

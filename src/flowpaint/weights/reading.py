@@ -1,0 +1,112 @@
+"""Reading files of weights: nothing in them is ever run, and nothing that they lack is made up."""
+
+import hashlib
+import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")  # suffixes of files that torch.save wrote
+_WEIGHTS = (".safetensors", ".onnx", ".h5", *PICKLES)
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a file holds weights, by its name."""
+    return path.suffix.lower() in _WEIGHTS
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is a pickle, by its name."""
+    return path.suffix.lower() in PICKLES
+
+
+def tensor_names(path: Path) -> frozenset[str]:
+    """The names of the tensors in a `.safetensors` file, of which nothing else is read, or in a PyTorch file.
+
+    Raises `WeightsError` where it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if is_pickle(path):
+        return frozenset(read_state(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            return frozenset(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}. Fetch the file again.") from error
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, found once per process."""
+    return digest(path)
+
+
+def read_state(path: Path) -> dict[str, "Tensor"]:
+    """The named tensors of a `.safetensors` or a PyTorch file, on the CPU. Nothing in the file is executed.
+
+    Raises `WeightsError` for what is neither, and for a pickle that holds anything but tensors and plain values.
+    """
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    loaded: object
+    try:
+        if path.suffix == ".safetensors":
+            loaded = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} cannot be read as weights: it is damaged, or holds code, which is never run. "
+            "Give a .safetensors file or a PyTorch state dict."
+        ) from error
+    except (OSError, RuntimeError, EOFError, KeyError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as weights. Give a .safetensors file or a PyTorch state dict.") from error
+    state: dict[str, Tensor] = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"{path} is no state dict: names of tensors are missing. Give one that torch.save wrote.")
+    return state
+
+
+# ------------------------------------------------------------------------------------------- networks read by transformers
+
+
+@contextmanager
+def quiet(*, warnings: bool = True) -> Iterator[None]:
+    """Inside, transformers draws no bar, which would tear ours; with `warnings` False it says nothing of settings either."""
+    from transformers.utils import logging
+
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if not warnings:
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def check_complete(missing: Collection[str], what: str, remedy: str) -> None:
+    """Raises `WeightsError` for tensors that `what` lacks: the libraries would fill them with random numbers."""
+    if missing:
+        some = ", ".join(sorted(missing)[:3])
+        raise WeightsError(f"{what} lacks {len(missing)} tensors, such as {some}. {remedy}.")
