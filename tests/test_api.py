@@ -325,7 +325,7 @@ def test_a_changed_key_picture_is_another_run(tmp_path, moving_file, moving_squa
 TEXT = st.text(max_size=30)
 JOBS = st.builds(
     api.Job,
-    kind=st.sampled_from(["edit", "propagate", "deflicker"]),
+    kind=st.sampled_from(["edit", "propagate", "deflicker"]),  # colorize keeps no colours: test_colorize.py
     input=TEXT,
     prompt=TEXT,
     style=st.none() | TEXT,

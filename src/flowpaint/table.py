@@ -12,6 +12,7 @@ TABLE: dict[str, dict[str, str]] = {
         "freeze": "flowpaint.methods.baselines:Freeze",
         "frame-by-frame": "flowpaint.methods.baselines:FrameByFrame",
         "deflicker": "flowpaint.methods.deflicker:Deflicker",
+        "colorize": "flowpaint.methods.colorize:Colorize",
         "fresco": "flowpaint.methods.fresco:Fresco",
     },
     "editor": {

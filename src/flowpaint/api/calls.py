@@ -1,4 +1,4 @@
-"""`edit`, `propagate`, `deflicker`: from what a program or the command line has at hand to a `Result`."""
+"""`edit`, `propagate`, `deflicker`, `colorize`: from what a program or the command line has at hand to a `Result`."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -26,7 +26,7 @@ Settings: TypeAlias = Mapping[str, object] | Sequence[str]
 
 
 class Options(TypedDict, total=False):
-    """What all three calls take besides.
+    """What all four calls take besides.
 
     `mask`: a picture or video, white where the edit may show. `settings`: fields of the method's parts, as a mapping
     {"flow.preset": "fast"} or as texts "flow.preset=fast". `start`, `end`: times, the end not included. `preview`: the first
@@ -89,6 +89,15 @@ def deflicker(video: Video, **options: Unpack[Options]) -> Result:
     return Result(*plan_job("deflicker", video, method="deflicker", **options))
 
 
+def colorize(video: Video, *, by: Video, resample: bool = False, **options: Unpack[Options]) -> Result:
+    """The video in the colours of another one, frame for frame: the lightness of `video`, the chroma of `by`.
+
+    `by` has as many frames as the video or as the range chosen of it, in any size; with `resample` the frame on screen at the
+    same time counts. Raises as `edit` does.
+    """
+    return Result(*plan_job("colorize", video, method="colorize", by=by, resample=resample, **options))
+
+
 def resume(run: str | Path) -> tuple[Result, Saving]:
     """The job in a run folder, and how it was to be saved: `result.save(**saving)`. Raises `InputError` where there is none."""
     run = Path(run)
@@ -111,6 +120,8 @@ def plan_job(
     method: str | Path | Method = DEFAULT_METHOD,
     style: str | Path | None = None,
     keyframes: KeyFrames | None = None,
+    by: Video | None = None,
+    resample: bool = False,
     **options: Unpack[Options],
 ) -> tuple[Job, Given]:
     """The job in plain values, and beside it what is in no file. Raises `ConfigError`, `InputError` for unknown words."""
@@ -129,6 +140,8 @@ def plan_job(
         input=str(video) if isinstance(video, (str, Path)) else "",
         prompt=prompt,
         style=None if style is None else str(style),
+        by=str(by) if isinstance(by, (str, Path)) else None,
+        resample=resample,
         look=look,
         keyframes=named,
         mask=None if mask is None or isinstance(mask, Clip) else str(mask),
@@ -143,6 +156,7 @@ def plan_job(
         clip=None if isinstance(video, (str, Path)) else _clip(video, fps),
         keyframes=pictures,
         mask=mask if isinstance(mask, Clip) else None,
+        by=None if by is None or isinstance(by, (str, Path)) else _clip(by, fps),
         method=None if recipe else chosen,
     )
     return job, given

@@ -1,7 +1,6 @@
 """`evaluate` and `compare`: from files and names to cards and a page."""
 
 import json
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..types import Clip, from_raw, to_raw
 from ..warp import resize
 from .calls import KeyFrames, Options, plan_job
 from .job import Job, Kind, recorded
-from .prepare import resolve_device
+from .prepare import on_screen, resolve_device
 from .result import Result
 from .verdict import Verdict
 
@@ -237,8 +236,7 @@ def resampled(clip: Clip, like: Clip) -> Clip:
     if len(clip) == 1:
         places, base = [0], like[0:1]
     else:
-        begins = [time - clip.times[0] for time in clip.times]
-        places, base = [max(0, bisect_right(begins, time - like.times[0]) - 1) for time in like.times], like
+        places, base = on_screen(clip, like), like
     if (clip.height, clip.width) == size and places == list(range(len(clip))):
         return clip
     return base.with_frames(lambda index: to_raw(resize(from_raw(clip.raw(places[index]))[None], *size)[0], like.bits))
