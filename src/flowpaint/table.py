@@ -58,5 +58,6 @@ TABLE: dict[str, dict[str, str]] = {
         "analogy": "flowpaint.parts.propagate:Analogy",
         "warp": "flowpaint.parts.propagate:WarpChain",
         "freeze": "flowpaint.parts.propagate:Freeze",
+        "ebsynth": "flowpaint.parts.propagate:EbSynth",
     },
 }

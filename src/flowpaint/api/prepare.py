@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -80,6 +80,7 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings) -> Prepar
         clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
     with timings.stage("key frames"):
         keyframes = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
+    _check(method)
     with timings.stage("shots"):
         shots = tuple(video.shots(clip, warn=notes.warn))
     passed = _without_keys(job, method, shots, keyframes, first=frames.start, warn=notes.warn)
@@ -98,6 +99,16 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings) -> Prepar
         notes=notes,
         timings=timings,
     )
+
+
+def _check(part: object) -> None:
+    """Let every part of a method that has a `check` say now what it would say after long work: that something is missing."""
+    check = getattr(part, "check", None)
+    if callable(check):
+        check()
+    if is_dataclass(part):
+        for one in fields(part):
+            _check(getattr(part, one.name))
 
 
 def read_input(job: Job, warn: Warn) -> Clip:
