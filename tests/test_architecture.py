@@ -12,7 +12,7 @@ from flowpaint import seams
 
 SOURCE = Path(flowpaint.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing"}
+GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "regression"}
 CORE = GROUND | {"seams", "moments", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
     "types": {"errors"},
@@ -21,6 +21,7 @@ MAY = {
     "colour": {"types", "errors", "warp"},
     "timecode": {"types", "errors"},
     "smoothing": {"types", "errors", "warp"},
+    "regression": {"types", "errors", "smoothing"},
     "plan": GROUND,
     "table": set(),
     "seams": GROUND | {"table"},
