@@ -12,7 +12,7 @@ from flowpaint import seams
 
 SOURCE = Path(flowpaint.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "regression"}
+GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "regression", "enlarge"}
 CORE = GROUND | {"seams", "moments", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
     "types": {"errors"},
@@ -22,6 +22,7 @@ MAY = {
     "timecode": {"types", "errors"},
     "smoothing": {"types", "errors", "warp"},
     "regression": {"types", "errors", "smoothing"},
+    "enlarge": {"types", "errors", "warp", "smoothing", "regression"},
     "plan": GROUND,
     "table": set(),
     "seams": GROUND | {"table"},
