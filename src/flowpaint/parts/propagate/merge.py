@@ -35,7 +35,7 @@ def merge(before: Tensor, after: Tensor, chosen: Tensor, share: float, *, gradie
     mixed = _like(torch.lerp(_standard(pair[0]), _standard(pair[1]), share), picked)
     if not gradients:
         return into_gamut(mixed)
-    across, down = (torch.where(chosen, after, before) for before, after in zip(*map(_differences, pair), strict=True))
+    across, down = (torch.where(chosen, there, here) for here, there in zip(*map(_differences, pair), strict=True))
     return into_gamut(screened_poisson(mixed, across, down, mixed.new_tensor(_GRADIENTS)))
 
 
