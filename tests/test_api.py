@@ -325,7 +325,7 @@ def test_a_changed_key_picture_is_another_run(tmp_path, moving_file, moving_squa
 TEXT = st.text(max_size=30)
 JOBS = st.builds(
     api.Job,
-    kind=st.sampled_from(["edit", "propagate", "deflicker"]),
+    kind=st.sampled_from(["edit", "propagate", "deflicker"]),  # colorize keeps no colours: test_colorize.py
     input=TEXT,
     prompt=TEXT,
     style=st.none() | TEXT,
@@ -418,3 +418,25 @@ def test_deep_video_stays_deep(moving_square):
     deep = Clip.from_array(np.stack([to_raw(frame, 16) for frame in moving_square.clip[:3]]))
     made = flowpaint.edit(deep, "night", method="negative").frames
     assert made.bits == 16 and made.raw(1).dtype == np.uint16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader(Negative):
+    """Reads words, as a method with an image model does."""
+
+    model: str = ""
+
+
+def test_words_by_time_reach_each_shot_at_its_own_frames(monkeypatch, cut):
+    """A cut at frame 7 of 12; the clip begins at 2: words at 3 hold in the first shot from its frame 1 on, and so on."""
+    monkeypatch.setitem(seams.TABLE, "method", {**seams.TABLE["method"], "reader": "test_api:Reader"})
+    made = flowpaint.edit(
+        cut.clip, "sepia", method="reader", start=2, prompts={0: "wood", 3: "clay", 8: "glass", "0.42s": "snow"}, negative="dull"
+    )
+    assert len(list(made.frames)) == 10
+    said = [[edit.words(frame) for frame in range(len(clip))] for clip, edit, _ in Negative.calls]
+    assert said == [["wood", "clay", "clay", "clay", "clay"], ["clay", "glass", "snow", "snow", "snow"]]
+    assert all(edit.negative == "dull" for _, edit, _ in Negative.calls)
+    assert api.Job.from_dict(made.job.to_dict()).prompts == {"0": "wood", "3": "clay", "8": "glass", "0.42s": "snow"}
+    with pytest.raises(InputError, match="not the only ones"):
+        flowpaint.edit(cut.clip, "sepia", method="reader", prompts={2: "clay", "2": "wood", "0.09s": "snow"})

@@ -12,7 +12,7 @@ from flowpaint import seams
 
 SOURCE = Path(flowpaint.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "carry"}
+GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "carry", "regression", "enlarge"}
 CORE = GROUND | {"seams", "moments", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
     "types": {"errors"},
@@ -22,6 +22,8 @@ MAY = {
     "carry": {"types", "errors", "warp", "colour"},
     "timecode": {"types", "errors"},
     "smoothing": {"types", "errors", "warp"},
+    "regression": {"types", "errors", "smoothing"},
+    "enlarge": {"types", "warp", "smoothing", "regression"},
     "plan": GROUND,
     "table": set(),
     "seams": GROUND | {"table"},

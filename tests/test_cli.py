@@ -233,7 +233,7 @@ def test_the_console_script_and_the_module():
     told = shell(SCRIPT, "--help").stdout
     assert all(
         name in told
-        for name in ("edit", "propagate", "frames", "shots", "looks", "deflicker", "resume", "doctor", "list", "show")
+        for name in ("edit", "propagate", "frames", "shots", "looks", "deflicker", "colorize", "resume", "doctor", "list", "show")
     )
 
 

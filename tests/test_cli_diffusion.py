@@ -85,6 +85,15 @@ def test_an_image_model_edits_single_pictures_for_other_methods(edit, here, meth
     assert (frames(out) - frames(here / "in.mkv")).abs().mean() > 0.02
 
 
+def test_words_by_time_for_single_pictures(edit, here):
+    given = ("--model", here / "model", "--set", "editor.num_steps=2", "--set", "editor.side=128")
+    code, said, out, _ = edit(*given, "--prompt", "0.25s=a snowman", method="frame-by-frame")
+    assert code == 0, said
+    _, _, other, _ = edit(*given, method="frame-by-frame", output="other.mkv")
+    same = [np.array_equal(a, b) for a, b in zip(frames(out), frames(other), strict=True)]
+    assert same == [True] * 3 + [False] * 4, "the words hold from frame 3 on"
+
+
 def test_a_models_own_controlnet_is_used_unasked(edit, here, tmp_path):
     own = tmp_path / "own"
     shutil.copytree(here / "model", own)

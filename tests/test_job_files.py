@@ -27,10 +27,11 @@ def negative(monkeypatch):
         ('prompt = "sepia"', "analogy", "looks"),
         ('prompt = "sepia"\nmethod = "negative"', "negative", "looks"),
         ('kind = "deflicker"', "deflicker", None),
+        ('kind = "colorize"\nby = "out.mp4"', "colorize", None),
         ('[method]\npart = "analogy"\n[method.propagate]\npart = "analogy"\nflow = {part = "dis"}', "analogy", None),
         ('[method]\npart = "negative"\neditor = {part = "looks", looks = [["noir", 1.0]]}', "negative", "looks"),
     ],
-    ids=["no method", "a name", "deflicker", "nested", "editor"],
+    ids=["no method", "a name", "deflicker", "colorize", "nested", "editor"],
 )
 def test_a_job_file_needs_only_what_nothing_implies(tmp_path, moving_file, text, part, editor):
     (tmp_path / "job.toml").write_text(f"input = {json.dumps(str(moving_file))}\n{text}\n")

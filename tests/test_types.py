@@ -232,3 +232,11 @@ def test_flow_travels():
     flow = Flow(vectors=torch.rand(1, 2, 4, 5), visibility=torch.ones(1, 1, 4, 5))
     again = pickle.loads(pickle.dumps(flow))
     assert torch.equal(again.vectors, flow.vectors) and again.reverse is None
+
+
+def test_words_hold_from_their_frame_on():
+    edit = Edit(prompt="stone", prompts={3: "bronze", -2: "clay", 7: "glass"})
+    assert [edit.words(frame) for frame in (-3, -2, 0, 2, 3, 6, 7, 90)] == [
+        *("stone", "clay", "clay", "clay", "bronze", "bronze", "glass", "glass"),
+    ]
+    assert edit.at(3).prompt == "bronze" and not edit.at(3).prompts and Edit(prompt="stone").words(5) == "stone"

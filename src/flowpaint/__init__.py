@@ -12,7 +12,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .api import Job, Result, Verdict, compare, deflicker, edit, evaluate, propagate
+    from .api import Job, Result, Verdict, colorize, compare, deflicker, edit, evaluate, propagate
     from .errors import FlowpaintError
     from .seams import Run
     from .types import Clip, Edit
@@ -25,6 +25,7 @@ _ROOMS = {
     "Result": "api",
     "Run": "seams",
     "Verdict": "api",
+    "colorize": "api",
     "compare": "api",
     "deflicker": "api",
     "edit": "api",
@@ -40,6 +41,7 @@ __all__ = [
     "Result",
     "Run",
     "Verdict",
+    "colorize",
     "compare",
     "deflicker",
     "edit",

@@ -1,4 +1,7 @@
-"""The last steps of every edit of a picture: to full size, the source's colours, strength."""
+"""The last steps of every edit of a picture: to full size, the source's colours, strength.
+
+`to_size_of` is for looks, whose strokes stay as they are; `enlarge.enlarge` for pictures that a model was asked to keep.
+"""
 
 import torch
 import torch.nn.functional as F

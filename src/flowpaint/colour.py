@@ -77,8 +77,15 @@ def keep_colors(edited: Tensor, source: Tensor) -> Tensor:
 
     Where the pair is no colour a screen shows, chroma is reduced; hue is never clipped.
     """
-    chroma = to_lab(source).narrow(-3, 1, 2)
-    return into_gamut(torch.cat((to_lab(edited).narrow(-3, 0, 1), chroma), dim=-3))
+    return with_chroma(edited, to_lab(source).narrow(-3, 1, 2))
+
+
+def with_chroma(picture: Tensor, chroma: Tensor) -> Tensor:
+    """A picture [..., 3, H, W] with the lightness of `picture` and `chroma` [..., 2, H, W], CIELAB's a and b.
+
+    Where the pair is no colour a screen shows, chroma is reduced at constant lightness and hue.
+    """
+    return into_gamut(torch.cat((to_lab(picture).narrow(-3, 0, 1), chroma), dim=-3))
 
 
 def statistics(picture: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ TABLE: dict[str, dict[str, str]] = {
         "freeze": "flowpaint.methods.baselines:Freeze",
         "frame-by-frame": "flowpaint.methods.baselines:FrameByFrame",
         "deflicker": "flowpaint.methods.deflicker:Deflicker",
+        "colorize": "flowpaint.methods.colorize:Colorize",
         "fresco": "flowpaint.methods.fresco:Fresco",
     },
     "editor": {
@@ -61,5 +62,6 @@ TABLE: dict[str, dict[str, str]] = {
         "analogy": "flowpaint.parts.propagate:Analogy",
         "warp": "flowpaint.parts.propagate:WarpChain",
         "freeze": "flowpaint.parts.propagate:Freeze",
+        "ebsynth": "flowpaint.parts.propagate:EbSynth",
     },
 }

@@ -229,6 +229,7 @@ class Edit:
     `keyframes` maps frame numbers to edited pictures [3, H, W] in [0, 1] that already lie on their source frames;
     `mask` is a clip of one frame, or of as many as the source, whose first channel is 1 where the edit may show.
     `anchor` is one frame of the film before and after the edit, both [3, H, W]: shots edited apart take their colours from it.
+    `colours` is a clip of as many frames as the source, of any size, that lends its colours.
     """
 
     prompt: str = ""
@@ -237,6 +238,7 @@ class Edit:
     keyframes: Mapping[int, Tensor] = field(default_factory=dict)
     mask: Clip | None = None
     anchor: tuple[Tensor, Tensor] | None = None
+    colours: Clip | None = None
     extent: Extent = "auto"  # was the whole picture edited, or a part of it?
     strength: float = 1.0  # 0 = the source, 1 = the whole edit
     keep_colors: bool = False

@@ -8,10 +8,11 @@ import torch
 from flowpaint import seams
 from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.diffusion.plans import anchor_chain
+from flowpaint.diffusion.translate import fitted
 from flowpaint.errors import ConfigError, InputError, WeightsError
 from flowpaint.methods.fresco import Fresco
 from flowpaint.seams import MemoryStore, Run
-from flowpaint.types import Edit
+from flowpaint.types import Clip, Edit
 from tiny_models import save_model
 
 
@@ -165,6 +166,28 @@ def test_words_change_with_the_frames(model, textured_pan):
     bronze, snow = (frames_of(method, clip, prompt=words) for words in ("a bronze statue", "a snowman"))
     both = frames_of(method, clip, prompt="a bronze statue", prompts={4: "a snowman"})
     assert torch.equal(both[0], bronze[0]) and torch.equal(both[-1], snow[-1]) and not torch.equal(bronze[-1], snow[-1])
+
+
+def test_conditions_are_fitted_to_the_whole_clip(textured_pan):
+    """Dim frames in a window of their own must not be drawn by a scale of their own."""
+
+    class Scaled:
+        """White where a frame is as bright as the brightest it was fitted to."""
+
+        def __init__(self, top=None):
+            self.top = top
+
+        def fitted(self, frames):
+            return Scaled(frames.max().item())
+
+        def __call__(self, frames):
+            return (frames / (self.top or frames.max())).clamp(0, 1)
+
+    frames = textured_pan.clip[:9].frames
+    frames[5:] *= 0.2
+    control = fitted(Scaled(), Clip.from_array(frames), [0, 4, 8], (64, 96), "cpu")
+    assert control.top == pytest.approx(frames.max().item(), abs=0.05)
+    assert fitted(len, Clip.from_array(frames), [0], (64, 96), "cpu") is len, "one without a scale stays as it is"
 
 
 def test_strength_and_colours_of_the_edit(model, textured_pan):

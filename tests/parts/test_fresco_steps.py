@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from flowpaint.errors import ConfigError
-from flowpaint.parts.consistency.switches import SWITCHES, Switches, active
+from flowpaint.parts.consistency.switches import SWITCHES, Switches, Turned, active
 
 OFFICIAL, PAPER = SWITCHES["official"], SWITCHES["paper"]
 
@@ -100,4 +100,30 @@ RELEASED = {
     (13, 4): [4, 2, 2, 2, 3],
     (9, 3): [3, 1, 1, 1, 1, 2],
     (5, 3): [3, 2],
+}
+
+
+def test_every_switch_can_be_set_alone():
+    names = [one.name for one in dataclasses.fields(Switches)]
+    assert [one.name for one in dataclasses.fields(Turned)] == names
+    assert Turned().turn(PAPER) == PAPER
+    for name in names:
+        other = getattr(PAPER if getattr(PAPER, name) != getattr(OFFICIAL, name) else Switches(**EVERY), name)
+        turned = Turned(**{name: other}).turn(OFFICIAL)
+        assert turned == dataclasses.replace(OFFICIAL, **{name: other}) != OFFICIAL
+    off = Turned(cyclic_pairs=False, temporal_weight=0.0, iterations=0).turn(OFFICIAL)
+    assert (off.cyclic_pairs, off.temporal_weight, off.iterations) == (False, 0.0, 0), "0 and false are values, too"
+    with pytest.raises(ConfigError, match="learning rate"):
+        Turned(lr=0.0).turn(OFFICIAL)
+
+
+EVERY = {  # a value for each switch that neither of the two has
+    "spatial_temperature": 4.0,
+    "temporal_temperature": 6.0,
+    "temporal_until": 300.0,
+    "background_from": 0.7,
+    "background_to": 0.95,
+    "iterations": 7,
+    "occlusion_growth": 9,
+    "saliency_growth": 5,
 }

@@ -6,7 +6,8 @@ import pytest
 import skimage.data
 import torch
 
-from flowpaint.parts.propagate.transfer import ColourMap, Transfer, features, regress
+from flowpaint.parts.propagate.transfer import Transfer, features
+from flowpaint.regression import ColourMap, regress
 from flowpaint.smoothing import gaussian
 from flowpaint.types import from_raw
 from flowpaint.warp import grid_of, pixel_grid, resize

@@ -1,7 +1,7 @@
 """The calls that do everything, for programs and for the command line alike."""
 
 from ..weights import Policy
-from .calls import Options, deflicker, edit, plan_job, propagate, resume
+from .calls import Options, colorize, deflicker, edit, plan_job, propagate, resume
 from .catalogue import describe, look_sheet, looks, parts, shots, take_frames
 from .contest import LAYOUTS, Poll, benchmark, tally, vote_page
 from .doctor import doctor
@@ -27,6 +27,7 @@ __all__ = [
     "benchmark",
     "check_output",
     "check_report",
+    "colorize",
     "compare",
     "deflicker",
     "describe",

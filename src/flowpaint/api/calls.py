@@ -1,4 +1,4 @@
-"""`edit`, `propagate`, `deflicker`: from what a program or the command line has at hand to a `Result`."""
+"""`edit`, `propagate`, `deflicker`, `colorize`: from what a program or the command line has at hand to a `Result`."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -26,7 +26,7 @@ Settings: TypeAlias = Mapping[str, object] | Sequence[str]
 
 
 class Options(TypedDict, total=False):
-    """What all three calls take besides.
+    """What all four calls take besides.
 
     `prompts`: words by time, which hold from then on, and `negative` words for what should not be there, for methods that read
     words.
@@ -96,6 +96,15 @@ def deflicker(video: Video, **options: Unpack[Options]) -> Result:
     return Result(*plan_job("deflicker", video, method="deflicker", **options))
 
 
+def colorize(video: Video, *, by: Video, resample: bool = False, **options: Unpack[Options]) -> Result:
+    """The video in the colours of another one, frame for frame: the lightness of `video`, the chroma of `by`.
+
+    `by` has as many frames as the video or as the range chosen of it, in any size; with `resample` the frame on screen at the
+    same time counts. Raises as `edit` does.
+    """
+    return Result(*plan_job("colorize", video, method="colorize", by=by, resample=resample, **options))
+
+
 def resume(run: str | Path) -> tuple[Result, Saving]:
     """The job in a run folder, and how it was to be saved: `result.save(**saving)`. Raises `InputError` where there is none."""
     run = Path(run)
@@ -118,6 +127,8 @@ def plan_job(
     method: str | Path | Method = DEFAULT_METHOD,
     style: str | Path | None = None,
     keyframes: KeyFrames | None = None,
+    by: Video | None = None,
+    resample: bool = False,
     **options: Unpack[Options],
 ) -> tuple[Job, Given]:
     """The job in plain values, and beside it what is in no file. Raises `ConfigError`, `InputError` for unknown words."""
@@ -137,6 +148,8 @@ def plan_job(
         prompt=prompt,
         prompts={str(time): words for time, words in options.get("prompts", {}).items()},
         style=None if style is None else str(style),
+        by=str(by) if isinstance(by, (str, Path)) else None,
+        resample=resample,
         look=look,
         keyframes=named,
         mask=None if mask is None or isinstance(mask, Clip) else str(mask),
@@ -151,6 +164,7 @@ def plan_job(
         clip=None if isinstance(video, (str, Path)) else _clip(video, fps),
         keyframes=pictures,
         mask=mask if isinstance(mask, Clip) else None,
+        by=None if by is None or isinstance(by, (str, Path)) else _clip(by, fps),
         method=None if recipe else chosen,
     )
     return job, given

@@ -7,11 +7,13 @@ from typing import Any, Unpack
 from .. import video
 from ..timecode import clock
 from ..video.encoding import resolve
+from .job import WITHOUT_KEYS
 from .render import side_by_side
 from .result import CHUNK, Files, Result, Saving, run_folder
 
-# Seconds for a million pixels on two cores. Analogy from docs/benchmarks.md (0.98 at 720p, 1.4 at 512x512); the rest are guesses.
-_FRAME_SECONDS = {"analogy": 1.2, "warp": 0.25, "freeze": 0.05, "frame-by-frame": 3.0, "deflicker": 1.2}
+# Seconds for a million pixels on two cores. Analogy from docs/benchmarks.md (0.98 at 720p, 1.4 at 512x512), colorize timed at
+# 720p; the rest are guesses.
+_FRAME_SECONDS = {"analogy": 1.2, "warp": 0.25, "freeze": 0.05, "frame-by-frame": 3.0, "deflicker": 1.2, "colorize": 0.5}
 _KEYFRAME_SECONDS = 3.0  # a look or a style on one picture
 _READ_SECONDS = 0.06  # finding shots, encoding and measuring
 _UNKNOWN = 2.0  # a method that is not in the table
@@ -30,7 +32,7 @@ def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
     shown = side_by_side(clip, clip) if job.side_by_side else clip
     encoding = job.encoded()
     video.check(shown, files.video, encoding, overwrite=saving.get("overwrite", False), warn=prepared.notes.warn)
-    edits = job.kind != "deflicker" and getattr(prepared.method, "editor", None) is not None
+    edits = job.kind not in WITHOUT_KEYS and getattr(prepared.method, "editor", None) is not None
     given = sorted(index + prepared.first for index in prepared.keyframes)
     bare = [shot.start + prepared.first for shot in prepared.shots if not any(index in shot for index in prepared.keyframes)]
     made = bare if edits else []

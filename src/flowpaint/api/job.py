@@ -14,10 +14,11 @@ from ..weights import Policy
 from . import toml
 from .choose import DEFAULT_METHOD, choose_method
 
-Kind = Literal["edit", "propagate", "deflicker"]
+Kind = Literal["edit", "propagate", "deflicker", "colorize"]
 Quality = Literal["draft", "normal", "best"]
 OtherShots = Literal["refuse", "keep"]
-KINDS: tuple[Kind, ...] = ("edit", "propagate", "deflicker")
+KINDS: tuple[Kind, ...] = ("edit", "propagate", "deflicker", "colorize")
+WITHOUT_KEYS: frozenset[Kind] = frozenset({"deflicker", "colorize"})  # done by the method of that name, which needs no key frames
 QUALITIES: tuple[Quality, ...] = ("draft", "normal", "best")
 
 
@@ -28,9 +29,10 @@ class Job:
     `prompts` maps times of the input to the words that hold from then on; `negative` are words for what should not be there.
     `keyframes` maps times of the input to picture files; `method` is a recipe (`flowpaint.seams.to_dict`), `look` the words
     that say which look was taken, `encoding` the fields of `flowpaint.video.Encoding` that differ from their defaults.
+    `by` is the video that lends its colours (kind "colorize"), shown at the input's times with `resample`.
     Times count in the input, whatever `start` says. `offline`, `commercial_only` and `allow_pickle` are those of
-    `flowpaint.weights.Policy`. Raises `ConfigError` for a word that is not one of a
-    field's choices, `InputError` for a strength outside 0..1.
+    `flowpaint.weights.Policy`. Raises `ConfigError` for a word that is not one of a field's choices, `InputError` for a strength
+    outside 0..1 and for colours both kept and taken.
     """
 
     kind: Kind = "edit"
@@ -40,6 +42,8 @@ class Job:
     prompts: Mapping[str, str] = field(default_factory=dict)
     negative: str = ""
     style: str | None = None
+    by: str | None = None
+    resample: bool = False
     look: str = ""
     keyframes: Mapping[str, str] = field(default_factory=dict)
     mask: str | None = None
@@ -69,6 +73,10 @@ class Job:
                 raise ConfigError(f"There is no {name.replace('_', ' ')} {value!r}. Nearest: {nearest(value, choices)}.")
         if not 0.0 <= self.strength <= 1.0:
             raise InputError(f"The strength {self.strength} is outside 0..1. Give 0 for the source, 1 for the whole edit.")
+        if self.kind == "colorize" and self.keep_colors:
+            raise InputError("--keep-colors would keep what colorize changes. Leave it out, or give a --strength below 1.")
+        if self.kind != "colorize" and (self.by or self.resample):
+            raise InputError(f"Only colorize takes its colours from a video, not {self.kind}. Leave out `by` and `resample`.")
         self.encoded()
 
     def encoded(self) -> Encoding:
@@ -101,7 +109,7 @@ class Job:
     def files(self) -> list[str]:
         """The files that the job reads."""
         led = _pictures(self.method)
-        return sorted({one for one in (self.input, self.style, self.mask, *self.keyframes.values(), *led) if one})
+        return sorted({one for one in (self.input, self.style, self.by, self.mask, *self.keyframes.values(), *led) if one})
 
     def named(self, name: Callable[[str], str]) -> "Job":
         """The same job with every path replaced by `name(path)`."""
@@ -110,6 +118,7 @@ class Job:
             input=name(self.input) if self.input else "",
             output=name(self.output) if self.output else "",
             style=name(self.style) if self.style else None,
+            by=name(self.by) if self.by else None,
             mask=name(self.mask) if self.mask else None,
             keyframes={time: name(path) for time, path in self.keyframes.items()},
             method=_renamed(self.method, name),
@@ -178,7 +187,8 @@ def recorded(path: str | Path) -> Job:
 
 def _completed(values: Mapping[str, Any]) -> Job:
     """The job in a file that may be written by hand: its method by name, as a recipe, or left to be chosen as `edit` does."""
-    method = values.get("method", "deflicker" if values.get("kind") == "deflicker" else DEFAULT_METHOD)
+    kind = values.get("kind", "edit")
+    method = values.get("method", kind if kind in WITHOUT_KEYS else DEFAULT_METHOD)
     if not isinstance(method, str):
         job = Job.from_dict(values)
         return replace(job, method={"kind": "method", **job.method}) if job.method else job

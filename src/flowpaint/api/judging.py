@@ -1,7 +1,6 @@
 """`evaluate` and `compare`: from files and names to cards and a page."""
 
 import json
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..warp import resize
 from ..weights import DEFAULT_POLICY, Policy, keeping
 from .calls import KeyFrames, Options, plan_job
 from .job import Job, Kind, recorded
-from .prepare import check_weights, resolve_device
+from .prepare import check_parts, on_screen, resolve_device
 from .result import Result
 from .verdict import Verdict
 
@@ -49,7 +48,7 @@ class Judges:
     def check(self) -> None:
         """Raises what judging would raise later for want of weights of the metrics that were named."""
         for name in self.needed:
-            check_weights(self.metrics[name])
+            check_parts(self.metrics[name])
 
     def through(self, clip: Clip, device: str) -> Pass:
         """The pass over a case of `clip`."""
@@ -252,8 +251,7 @@ def resampled(clip: Clip, like: Clip) -> Clip:
     if len(clip) == 1:
         places, base = [0], like[0:1]
     else:
-        begins = [time - clip.times[0] for time in clip.times]
-        places, base = [max(0, bisect_right(begins, time - like.times[0]) - 1) for time in like.times], like
+        places, base = on_screen(clip, like), like
     if (clip.height, clip.width) == size and places == list(range(len(clip))):
         return clip
     return base.with_frames(lambda index: to_raw(resize(from_raw(clip.raw(places[index]))[None], *size)[0], like.bits))

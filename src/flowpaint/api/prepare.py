@@ -1,6 +1,7 @@
 """From a job to everything that work needs, checked: the clip, its shots, the method, the key pictures, the mask."""
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from ..seams import Method, Notes
 from ..types import Clip, Raw, from_raw, to_raw
 from ..warp import resize
 from ..weights import Ledger, keeping, nothing_fetched
-from .job import Job
+from .job import WITHOUT_KEYS, Job
 
 ASPECT_SLACK = 0.03  # a key picture may be off by so much in shape
 _SHIFT = 1.0  # pixels of median residual above which a key picture does not lie on its frame
@@ -35,12 +36,13 @@ class Given:
     clip: Clip | None = None
     keyframes: Mapping[int | str, Tensor] = field(default_factory=dict)
     mask: Clip | None = None
+    by: Clip | None = None
     method: Method | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether the job alone says everything."""
-        return self.clip is None and not self.keyframes and self.mask is None and self.method is None
+        return not self.keyframes and all(one is None for one in (self.clip, self.mask, self.by, self.method))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +59,7 @@ class Prepared:
     prompts: Mapping[int, str]
     keyframes: Mapping[int, Tensor]
     mask: Clip | None
+    by: Clip | None
     device: str
     notes: Notes
     timings: Timings
@@ -80,12 +83,13 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
     method = given.method or seams.from_dict(job.method)
     device, ledger = resolve_device(job.device), Ledger(notes.warn)
     with timings.stage("weights"), keeping(job.policy(), ledger):
-        check_weights(method, warn=notes.warn if dry else None)
+        check_parts(method, warn=notes.warn if dry else None)
     with timings.stage("read"):
         whole = given.clip or read_input(job, notes.warn)
         frames = chosen_frames(job, whole)
         clip = whole[frames.start : frames.stop]
         mask = _mask(job, given, whole, frames, notes.warn)
+        by = _by(job, given, whole, frames, notes.warn)
         if job.preview is not None:
             clip, mask = _small(clip), mask and _small(mask)
         clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
@@ -106,6 +110,7 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         prompts=prompts,
         keyframes=keyframes,
         mask=mask,
+        by=by,
         device=device,
         notes=notes,
         timings=timings,
@@ -113,10 +118,11 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
     )
 
 
-def check_weights(part: object, *, warn: Warn | None = None) -> None:
-    """Nothing, where all weights of a part and of those in it are here: they are fetched now rather than after long work.
+def check_parts(part: object, *, warn: Warn | None = None) -> None:
+    """Nothing, where all that a part and those in it need from outside is here: weights are fetched now, not after long work.
 
-    With `warn` nothing is fetched, and it is told what is missing. Raises `WeightsError` otherwise, `LicenceError` in both cases.
+    With `warn` none are, and it is told what is missing. Raises `WeightsError` otherwise; in both cases `LicenceError`, and what
+    else a part's own `check` raises.
     """
     check = getattr(part, "check", None)
     if callable(check):
@@ -130,18 +136,22 @@ def check_weights(part: object, *, warn: Warn | None = None) -> None:
     if dataclasses.is_dataclass(part):
         for one in dataclasses.fields(part):
             if "kind" in one.metadata:
-                check_weights(getattr(part, one.name), warn=warn)
+                check_parts(getattr(part, one.name), warn=warn)
 
 
 def read_input(job: Job, warn: Warn) -> Clip:
     """The whole clip that a job names."""
+    return _read(job, job.input, warn)
+
+
+def _read(job: Job, path: str, warn: Warn) -> Clip:
     try:
         fps = Fraction(job.fps)
     except (ValueError, ZeroDivisionError):
         fps = Fraction(0)
     if fps <= 0:
         raise InputError(f"{job.fps!r} is no frame rate. Give frames a second above zero, like 24 or 30000/1001.")
-    return video.read(job.input, fps=fps, allow_damaged=job.allow_damaged, tonemap=job.tonemap, warn=warn)
+    return video.read(path, fps=fps, allow_damaged=job.allow_damaged, tonemap=job.tonemap, warn=warn)
 
 
 def resolve_device(device: str) -> str:
@@ -194,7 +204,13 @@ def _small(clip: Clip) -> Clip:
     )
 
 
-# ------------------------------------------------------------------------------------------------------- masks and keys
+def on_screen(clip: Clip, like: Clip) -> list[int]:
+    """For each frame of `like` the frame of `clip` on screen then, both counted from their own first instant."""
+    begins = [time - clip.times[0] for time in clip.times]
+    return [max(0, bisect_right(begins, time - like.times[0]) - 1) for time in like.times]
+
+
+# ---------------------------------------------------------------------------------------------- masks, colours and keys
 
 
 def _mask(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip | None:
@@ -216,6 +232,34 @@ def _mask(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Cli
             f"{name} has {len(mask)} frames where the video has {len(whole)}. Give one picture, or a mask video as long as it."
         )
     return mask
+
+
+def _by(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip | None:
+    """The clip that lends its colours to `frames` of the input: one frame for each, of any size."""
+    by = given.by
+    if by is None and job.by is not None:
+        by = _read(job, job.by, warn)
+    if by is None:
+        if job.kind == "colorize":
+            raise InputError("There is no video to take colours from. Name one with --by.")
+        return None
+    name, aspect = job.by or "The video that lends its colours", by.width * whole.height / (by.height * whole.width)
+    if abs(aspect - 1) > ASPECT_SLACK:
+        raise InputError(
+            f"{name} is {by.width}x{by.height}, another shape than the video's {whole.width}x{whole.height}. "
+            "Give one of the same shape; the size does not matter."
+        )
+    if len(by) == len(frames):
+        return by
+    if len(by) != len(whole):
+        if not job.resample:
+            raise InputError(
+                f"{name} has {len(by)} frames where the video has {len(whole)}. "
+                "Give one as long as it, or --resample to take the frame on screen at the same time."
+            )
+        places, lent = on_screen(by, whole), by
+        by = sized(whole, lambda index: lent.raw(places[index]), height=lent.height, width=lent.width)
+    return by[frames.start : frames.stop]
 
 
 def _prompts(job: Job, method: Method, whole: Clip, first: int) -> dict[int, str]:
@@ -283,7 +327,7 @@ def _without_keys(
     job: Job, method: Method, shots: tuple[range, ...], keyframes: Mapping[int, Tensor], *, first: int, warn: Warn
 ) -> frozenset[range]:
     """Shots that nothing is known for, which pass as they are where that is asked for. Raises `InputError` otherwise."""
-    if job.kind == "deflicker" or job.prompt.strip() or job.prompts or getattr(method, "editor", None) is not None:
+    if job.kind in WITHOUT_KEYS or job.prompt.strip() or job.prompts or getattr(method, "editor", None) is not None:
         return frozenset()
     if job.kind == "edit" and not keyframes:
         raise InputError("The prompt is empty. Name a look (`flowpaint looks` lists them), or give --style or --keyframe.")

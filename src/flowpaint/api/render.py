@@ -58,6 +58,7 @@ def _edit(prepared: Prepared, shot: range, anchor: tuple[Tensor, Tensor] | None)
         keyframes={index - shot.start: picture for index, picture in prepared.keyframes.items() if index in shot},
         mask=mask,
         anchor=anchor,
+        colours=None if prepared.by is None else prepared.by[shot.start : shot.stop],
         strength=job.strength,
         keep_colors=job.keep_colors,
     )

@@ -31,7 +31,7 @@ def _top(
     del version  # its callback has printed it
 
 
-for _command in (edits.edit, edits.propagate, edits.deflicker, edits.resume):
+for _command in (edits.edit, edits.propagate, edits.deflicker, edits.colorize, edits.resume):
     app.command()(_command)
 for _command in (services.frames, services.shots, services.looks, services.doctor, services.show):
     app.command()(_command)

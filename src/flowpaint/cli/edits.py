@@ -112,6 +112,28 @@ def deflicker(*, video: _Video, what: What, how: How, source: Input, out: Output
         _make(job, out, run, talk)
 
 
+@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, manners=Manners)
+def colorize(
+    *,
+    video: _Video,
+    by: Annotated[Path, typer.Option(help="The video whose colours it takes.", metavar="VIDEO")],
+    resample: Annotated[bool, typer.Option("--resample", help="Take the frame on screen at the same time.")] = False,
+    what: What,
+    how: How,
+    source: Input,
+    out: Output,
+    run: RunOptions,
+    manners: Manners,
+) -> None:
+    """Give a video the colours of another: `flowpaint colorize in.mp4 --by out.mp4 -o coloured.mp4`."""
+    with talking(manners) as talk:
+        from .. import api
+
+        plain = _plain(what, how, source, out)
+        job, _ = api.plan_job("colorize", video, method="colorize", by=by, resample=resample, **plain)
+        _make(job, out, run, talk)
+
+
 @grouped(manners=Manners)
 def resume(*, folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: OUTPUT.run.")], manners: Manners) -> None:
     """Go on with an edit that was interrupted."""

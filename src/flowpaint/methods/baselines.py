@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import InputError
 from ..seams import ImageEditor, Propagator, Run, default
-from ..types import Clip, Edit, to_raw
+from ..types import Clip, Edit, Raw, to_raw
 from . import keys
 
 
@@ -46,4 +46,8 @@ class FrameByFrame:
         if editor is None:
             raise InputError("The method frame-by-frame edits every frame, so it needs a look. Name one, or give --style.")
         alone = replace(edit, keyframes={})
-        return clip.with_frames(lambda index: to_raw(editor(clip.frame(index).to(run.device), alone, run.generator()), clip.bits))
+
+        def read(index: int) -> Raw:
+            return to_raw(editor(clip.frame(index).to(run.device), alone.at(index), run.generator()), clip.bits)
+
+        return clip.with_frames(read)

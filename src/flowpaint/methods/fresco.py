@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..carry import finished, to_size_of
+from ..carry import finished
 from ..diffusion.denoising import Denoiser
 from ..diffusion.hooked import hooked
 from ..diffusion.levels import Level, add_noise
@@ -16,6 +16,7 @@ from ..diffusion.model import LatentDiffusion
 from ..diffusion.plans import anchor_chain
 from ..diffusion.sampling import LoopState, frame_noise, sample_frames
 from ..diffusion.translate import SolverChoice, fitted, source_frames, walk, with_control, working_size
+from ..enlarge import enlarge
 from ..errors import ConfigError, InputError
 from ..plan import Placing, by_difference, difference
 from ..seams import Consistency, FlowEstimator, Propagator, Run, Segmenter, SpatialCondition, default
@@ -126,9 +127,9 @@ class Translation:
             self._translate()
             kept = self.run.store.get(self._name(index))
             assert kept is not None, "it was stored just now"
-        source, made = self.clip.frame(index), from_raw(kept["picture"])
-        small = resize(source[None], *self.size)[0]
-        return finished(to_size_of(source, small, made), source, self.edit)
+        source = self.clip.frame(index)
+        large = enlarge(resize(source[None], *self.size)[0], from_raw(kept["picture"]), source)
+        return finished(large, source, self.edit)
 
     def _name(self, index: int) -> str:
         return f"fresco {self.run.offset + index}"

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...carry import finished, to_size_of
+from ...carry import finished
 from ...diffusion.levels import add_noise
 from ...diffusion.model import LatentDiffusion
 from ...diffusion.plans import one_window
 from ...diffusion.sampling import sample_frames
 from ...diffusion.translate import SolverChoice, walk, with_control, working_size
+from ...enlarge import enlarge
 from ...errors import InputError
 from ...seams import Run, SpatialCondition, default
 from ...types import Edit, check_shape
@@ -64,4 +65,4 @@ class DiffusionEditor:
             solver=steps.solver,
         )
         made = model.decode(latents, size)[0]
-        return finished(to_size_of(image, small[0], made), image, edit)
+        return finished(enlarge(small[0], made, image), image, edit)

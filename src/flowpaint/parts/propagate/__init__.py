@@ -1,6 +1,7 @@
 """Propagators: edited key frames to every frame of a shot."""
 
 from .analogy import Analogy
+from .ebsynth import EbSynth
 from .simple import Freeze, WarpChain
 
-__all__ = ["Analogy", "Freeze", "WarpChain"]
+__all__ = ["Analogy", "EbSynth", "Freeze", "WarpChain"]

@@ -11,7 +11,7 @@ from ...seams import Run
 from ...types import Clip, Raw
 
 State: TypeAlias = dict[str, npt.NDArray[np.generic]]
-_KEPT = 3  # checkpoints: the writer may be behind by one segment when a run is killed
+KEPT = 3  # checkpoints: the writer may be behind by one segment when a run is killed
 
 
 def check_keyframes(clip: Clip, keyframes: Mapping[int, object]) -> None:
@@ -61,7 +61,7 @@ class Chain:
         if not self._is_checkpoint(self._next):
             return
         self._run.store.put(self._key(self._next), self._state)
-        self._run.store.drop(self._key(self._next - _KEPT * self._run.chunk))
+        self._run.store.drop(self._key(self._next - KEPT * self._run.chunk))
 
     def _restart(self, index: int) -> None:
         self._last = None

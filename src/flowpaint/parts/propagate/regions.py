@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ...colour import apply_affine, fit_affine
+from ...regression import regress
 from ...smoothing import box, dilate, erode, extend, gaussian
 from ...types import Extent
 from .outline import Outline
-from .transfer import features, regress
+from .transfer import features
 
 _GLOBAL_SHARE = 0.7  # more of the picture than this has other tones: the whole picture was edited
 _SMALLEST = 0.001  # of the picture: smaller regions are noise
