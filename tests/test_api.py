@@ -435,7 +435,7 @@ def test_words_by_time_reach_each_shot_at_its_own_frames(monkeypatch, cut):
     )
     assert len(list(made.frames)) == 10
     said = [[edit.words(frame) for frame in range(len(clip))] for clip, edit, _ in Negative.calls]
-    assert said == [["wood", "clay", "clay", "clay", "clay"], ["clay", "glass", "snow", "snow", "snow"]]
+    assert said == [["wood", "clay", "clay", "clay", "clay"], ["clay", "glass", "glass", "snow", "snow"]]
     assert all(edit.negative == "dull" for _, edit, _ in Negative.calls)
     assert api.Job.from_dict(made.job.to_dict()).prompts == {"0": "wood", "3": "clay", "8": "glass", "0.42s": "snow"}
     with pytest.raises(InputError, match="not the only ones"):

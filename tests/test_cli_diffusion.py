@@ -86,7 +86,7 @@ def test_an_image_model_edits_single_pictures_for_other_methods(edit, here, meth
 
 
 def test_words_by_time_for_single_pictures(edit, here):
-    given = ("--model", here / "model", "--set", "editor.num_steps=2", "--set", "editor.side=128")
+    given = ("--model", here / "model", "--set", "editor.num_steps=2", "--set", "editor.side=128", "--codec", "ffv1")
     code, said, out, _ = edit(*given, "--prompt", "0.25s=a snowman", method="frame-by-frame")
     assert code == 0, said
     _, _, other, _ = edit(*given, method="frame-by-frame", output="other.mkv")
