@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
+import torch
 
 from flowpaint.errors import ConfigError
+from flowpaint.parts.consistency.fresco import Fresco
 from flowpaint.parts.consistency.switches import SWITCHES, Switches, Turned, active
 
 OFFICIAL, PAPER = SWITCHES["official"], SWITCHES["paper"]
@@ -101,6 +103,14 @@ RELEASED = {
     (9, 3): [3, 1, 1, 1, 1, 2],
     (5, 3): [3, 2],
 }
+
+
+def test_a_cpu_gets_the_squared_loss_unless_told_otherwise():
+    part = Fresco()
+    assert part.switches(torch.device("cpu")) == dataclasses.replace(OFFICIAL, spatial_norm="l2sq")
+    assert part.switches(torch.device("cuda")) == OFFICIAL
+    assert Fresco(compat="official").switches(torch.device("cpu")) == OFFICIAL
+    assert Fresco(compat="paper", lr=0.1).switches(torch.device("cuda")) == dataclasses.replace(PAPER, lr=0.1)
 
 
 def test_every_switch_can_be_set_alone():

@@ -168,6 +168,11 @@ class LatentDiffusion:
         return int(2 ** (len(self._config("vae")["block_out_channels"]) - 1))
 
     @property
+    def side(self) -> int:
+        """The short side in pixels of the pictures that it was trained on: 512 where its config does not say."""
+        return int(self._config("unet").get("sample_size") or 64) * self.cell
+
+    @property
     def channels(self) -> int:
         """Channels of a latent: 4 in the published models."""
         return int(self._config("unet").get("out_channels", 4))

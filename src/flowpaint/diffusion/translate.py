@@ -47,8 +47,11 @@ def walk(schedule: Schedule, solver: SolverChoice, num_steps: int, strength: flo
 
 
 def working_size(model: "LatentDiffusion", height: int, width: int, side: int) -> tuple[int, int]:
-    """Height and width at which pictures of `height` x `width` are denoised: a short side up to `side`, whole latent cells."""
-    scale, cell = min(1.0, side / min(height, width)), model.cell
+    """Height and width at which pictures of `height` x `width` are denoised: a short side up to `side`, whole latent cells.
+
+    A `side` of 0 is the model's own.
+    """
+    scale, cell = min(1.0, (side or model.side) / min(height, width)), model.cell
     down, across = (max(cell, round(length * scale / cell) * cell) for length in (height, width))
     return down, across
 

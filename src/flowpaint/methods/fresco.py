@@ -25,6 +25,7 @@ from ..warp import resize
 from . import keys
 
 _LEAST = 3  # frames of a window: two to hold on to and a new one
+_LEAST_SIDE = 128  # pixels, below which the deepest features have no statistics
 _TAIL = 3  # new frames of a last window, where they fit
 _ENCODINGS = -2  # streams of randomness of encodings, downwards: no frame's noise has them
 _COMPARED_SIDE = 512  # short side at which neighbours are compared to place key frames
@@ -36,9 +37,9 @@ class Fresco:
 
     Key frames lie `shortest` to `longest` frames apart, where the picture changes most (`placing`: `plan.by_difference`).
     `window` of them are denoised at once, later windows behind the first frame of all and the last of the window before.
-    Pictures are denoised at a short side of `side` pixels and enlarged by the source's own detail. `num_steps` times `strength`
-    steps of `solver` are run from the noised source; 1 starts from noise alone. A ControlNet sees `control`; see
-    `diffusion.translate.with_control` for which.
+    Pictures are denoised at a short side of `side` pixels (0: that of the model's training) and enlarged by the source's own
+    detail. `num_steps` times `strength` steps of `solver` are run from the noised source; 1 starts from noise alone. A ControlNet
+    sees `control`; see `diffusion.translate.with_control` for which.
 
     Frames start from the same noise, or with `noise` "per_frame" each from its own. Three more switches follow the released
     code where the paper differs, or the other way round: `shared_noise` draws the noise of a step for all frames at once (the
@@ -59,16 +60,16 @@ class Fresco:
     strength: float = 0.75
     solver: SolverChoice = "ddpm"
     guidance: float = 7.5
-    side: int = 512
+    side: int = 0
     noise: Literal["shared", "per_frame"] = "shared"
     shared_noise: bool = False
     posterior: Literal["mode", "sample"] = "mode"
 
     def __post_init__(self) -> None:
-        if self.window < _LEAST or self.side < 128:
+        if self.window < _LEAST or 0 < self.side < _LEAST_SIDE:
             raise ConfigError(
                 f"Windows of {self.window} frames at {self.side} pixels cannot be translated. "
-                f"Give {_LEAST} or more, and 128 or more."
+                f"Give {_LEAST} or more, and 0 or {_LEAST_SIDE} and more."
             )
 
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ...diffusion.hooked import Hooks, Site, State, When, during
@@ -26,24 +27,31 @@ _LEAST = 2  # cells on a side below which a map has no statistics
 class Fresco(Turned):
     """Attention and decoder features bound to the source's correspondences within and between frames.
 
-    `compat` chooses the released code's numbers or the paper's, and each of them can be set alone: see `Switches`. The stages
-    of the attention, the optimisation and the background can each be left out.
+    `compat` chooses the released code's numbers, the paper's, or the released ones as far as a CPU can afford them; "auto" takes
+    "official" on a GPU and "cpu" on a CPU. Each number can be set alone: see `Switches`. The stages of the attention, the
+    optimisation and the background can each be left out.
     """
 
-    compat: Compat = "official"
+    compat: Compat = "auto"
     attention: Literal["all", "cross-frame", "none"] = "all"
     optimise: bool = True
     background: bool = True
 
     def __post_init__(self) -> None:
-        self.turn(SWITCHES[self.compat])  # a value out of range is told at once
+        for known in SWITCHES.values():
+            self.turn(known)  # a value out of range is told at once
+
+    def switches(self, device: torch.device) -> Switches:
+        """The numbers that hold on `device`."""
+        compat = ("cpu" if device.type == "cpu" else "official") if self.compat == "auto" else self.compat
+        return self.turn(SWITCHES[compat])
 
     def __call__(self, model: LatentDiffusion, cues: Callable[[tuple[int, ...]], Cues], text: Tensor) -> Hooks:
         """Hooks for a loop over windows of `model` under the words `text` [2, L, D].
 
         `cues` measures the frames of a window when it comes up: [N, ...] in the window's order.
         """
-        work = _Work(self, self.turn(SWITCHES[self.compat]), model, cues, text)
+        work = _Work(self, self.switches(text.device), model, cues, text)
         return Hooks(
             attention=work.attend if self.attention != "none" else None,
             features=work.features,

@@ -22,8 +22,8 @@ from ...warp import resize
 class DiffusionEditor:
     """A picture noised by `strength` and denoised towards the edit's words, a ControlNet looking at `control` where there is one.
 
-    It is denoised at a short side of `side` pixels, in `num_steps` times `strength` steps of `solver`. Which ControlNet:
-    `diffusion.translate.with_control`.
+    It is denoised at a short side of `side` pixels (0: that of the model's training), in `num_steps` times `strength` steps of
+    `solver`. Which ControlNet: `diffusion.translate.with_control`.
     """
 
     model: LatentDiffusion = default("model", "stable-diffusion")
@@ -32,7 +32,7 @@ class DiffusionEditor:
     strength: float = 0.75
     solver: SolverChoice = "ddim"
     guidance: float = 7.5
-    side: int = 512
+    side: int = 0
 
     @torch.no_grad()
     def __call__(self, image: Tensor, edit: Edit, generator: torch.Generator) -> Tensor:
