@@ -18,8 +18,14 @@ from flowpaint import video
 from flowpaint.types import Clip
 from tiny_models import save_controlnet, save_lora, save_model, tiny_unet
 
-FAST = ("--set", "num_steps=2", "--set", "side=128", "--set", "shortest=1", "--set", "longest=2", "--set", "window=3")
-PLAIN = (*FAST, "--set", "consistency=plain", "--set", "saliency=none")
+
+def settings(*values):
+    return [word for value in values for word in ("--set", value)]
+
+
+SMALL = settings("num_steps=2", "side=128", "shortest=1", "longest=2", "window=3")
+FAST = [*SMALL, *settings("consistency.iterations=2")]
+PLAIN = [*SMALL, *settings("consistency=plain", "saliency=none")]
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +77,7 @@ def test_control_lora_words_by_time_and_a_limit(edit, here):
     words = ("--prompt", "0.25s=a snowman", "--negative", "dull", "--vram-limit", "16GB")
     code, said, out, _ = edit("--model", here / "model", *PLAIN, *more, *words)
     assert code == 0, said
-    code, said, other, _ = edit("--model", here / "model", *PLAIN, *more, output="other.mkv")
-    assert code == 0, said
-    assert not np.array_equal(frames(out)[-1], frames(other)[-1])
+    assert (frames(out) - frames(here / "in.mkv")).abs().mean() > 0.02
 
 
 @pytest.mark.parametrize("method", ["frame-by-frame", "analogy"])
@@ -98,14 +102,14 @@ def test_a_models_own_controlnet_is_used_unasked(edit, here, tmp_path):
     own = tmp_path / "own"
     shutil.copytree(here / "model", own)
     shutil.copytree(here / "canny", own / "controlnet")
-    code, said, out, _ = edit("--model", own, *PLAIN)
+    code, said, _, report = edit("--model", own, *PLAIN, "--end", 2)
     assert code == 0, said
-    code, said, other, _ = edit("--model", here / "model", *PLAIN, output="other.mkv")
-    assert code == 0 and not np.array_equal(frames(out), frames(other))
+    used = [one["name"] for one in report["weights"]]
+    assert str(own / "controlnet") in used
 
 
 def test_a_prompt_that_is_too_long_is_cut_with_a_warning(edit, here):
-    code, said, _, report = edit("--model", here / "model", *PLAIN, prompt="a bronze statue walking slowly away")
+    code, said, _, report = edit("--model", here / "model", *PLAIN, "--end", 2, prompt="a bronze statue walking slowly away")
     assert code == 0, said
     warned = [one for one in report["warnings"] if "too long" in one]
     assert len(warned) == 1 and "away" in warned[0]

@@ -28,11 +28,11 @@ def enlarge(small_source: Tensor, small_result: Tensor, source: Tensor) -> Tenso
 
     `small_source` [3, h, w] is the source at the small size; all in [0, 1]. Made small again by `flowpaint.warp.resize`, the
     result is `small_result` to about a level of 8 bits: what the edit added stays as coarse as it is, and the edges of the source
-    that it kept become sharp. A source that is smaller has nothing to give: the result is resized plainly.
+    that it kept become sharp. A source that is no larger has nothing to give: the result is resized plainly.
     """
     check_shape(small_source=(small_source, "3 h w"), small_result=(small_result, "3 h w"), source=(source, "3 H W"))
     (height, width), (rows, columns) = source.shape[-2:], small_source.shape[-2:]
-    if height < rows or width < columns:
+    if height < rows or width < columns or (height, width) == (rows, columns):
         return resize(small_result[None], height, width)[0]
     s, r, full = small_source[None], small_result[None], source[None]
     plain = _enlarged(r, height, width)
