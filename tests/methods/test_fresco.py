@@ -178,6 +178,12 @@ def test_every_setting_counts_and_is_repeatable(model, textured_pan, values):
         assert not torch.equal(plain, other)
 
 
+def test_what_is_drawn_does_not_hang_on_the_size_of_a_batch(model, textured_pan):
+    clip, alone = textured_pan.clip[:5], seams.build("consistency", "plain")
+    first, second = (keys_of(fresco(replace(model, batch=size), consistency=alone, posterior="sample"), clip) for size in (1, 3))
+    torch.testing.assert_close(first, second, rtol=0, atol=2 / 255)
+
+
 def test_words_change_with_the_frames(model, textured_pan):
     clip, method = textured_pan.clip[:7], fresco(model, consistency=seams.build("consistency", "plain"), window=3)
     bronze, snow = (frames_of(method, clip, prompt=words) for words in ("a bronze statue", "a snowman"))

@@ -147,7 +147,8 @@ class Translation:
         method, model, run = self.method, self.method.model, self.run
         steps = walk(model.schedule, method.solver, method.num_steps, method.strength)
         text = self._text()
-        encoded = torch.cat([model.encode(self.source(part), self._draw(part[0])) for part in self._batches()])
+        parts = self._batches(1 if method.posterior == "sample" else 0)  # draws must not hang on the size of a batch
+        encoded = torch.cat([model.encode(self.source(part), self._draw(part[0])) for part in parts])
         noise = frame_noise(run, range(len(self.chosen)), encoded, shared=method.noise == "shared")
         start = add_noise(encoded, steps.times[0].t, noise) if method.strength < 1 else noise
         cues = partial(self._cues, encoded, noise, steps.times[-1].t)
@@ -204,8 +205,9 @@ class Translation:
             for frame, picture in zip(part, pictures, strict=True):
                 self.run.store.put(self._name(self.chosen[frame]), {"picture": to_raw(picture, self.clip.bits)})
 
-    def _batches(self) -> Iterator[tuple[int, ...]]:
-        size = self.method.model.batch or self.method.window
+    def _batches(self, size: int = 0) -> Iterator[tuple[int, ...]]:
+        """All key frames, `size` at a time; 0: as many as the model takes."""
+        size = size or self.method.model.batch or self.method.window
         return (tuple(range(start, min(start + size, len(self.chosen)))) for start in range(0, len(self.chosen), size))
 
     def _draw(self, frame: int, step: int = 0) -> torch.Generator | None:
