@@ -1,9 +1,9 @@
 """What FRESCO's consistency is worth with a given image model: the same key frames, bound together and not, on real clips.
 
-For every clip 8 key frames are translated with the same words, noise and steps: by the model alone, with FRESCO's attention, with
-its features optimised, with both, and with both and the background smoothed. Pixel-MSE (x 1000) is that of neighbouring key
-frames aligned by the source's flow; nothing is propagated. With --propagated the model alone and both are also run as whole
-methods, their key frames carried to every frame by the same propagator, so that its merit is not taken for FRESCO's.
+For every clip 8 key frames are translated with the same words, noise and steps: by the model alone, with FRESCO's attention, with its
+features optimised, with both, and with both and the background (saliency "motion") smoothed. Pixel-MSE (x 1000) is that of
+neighbouring key frames aligned by the source's flow; nothing is propagated. With --propagated the model alone and both are also run
+as whole methods, their key frames carried to every frame by the same propagator, so that its merit is not taken for FRESCO's.
 
     python scripts/bench_consistency.py CLIPS... --model NAME [--prompt WORDS] [--seeds 2] [--stride 4]
         [--propagated] [--set part.field=value] [--sheet FILE]
@@ -41,7 +41,7 @@ VARIANTS = {
     "attention": {**NONE, "attention": "all"},
     "features": {**NONE, "optimise": True},
     "both": {**NONE, "attention": "all", "optimise": True},
-    "both, background": {"attention": "all", "optimise": True, "background": True},
+    "background": {"attention": "all", "optimise": True, "background": True},
 }
 METRICS = ("pixel-mse", "edit-strength", "sharpness")
 
@@ -86,20 +86,21 @@ def main() -> None:
     options.add_argument("--prompt", default="in the style of van gogh")
     options.add_argument("--seeds", type=int, default=2)
     options.add_argument("--stride", type=int, default=4, help="frames between key frames")
-    options.add_argument("--variants", default=",".join(name for name in VARIANTS if "," not in name))
+    options.add_argument("--variants", default=",".join(VARIANTS), help="of " + ", ".join(VARIANTS) + "; `alone` is always run")
     options.add_argument("--propagated", action="store_true", help="the whole methods, too")
     options.add_argument("--set", action="append", default=[], dest="settings")
     options.add_argument("--sheet", type=Path, help="a picture of all key frames of the last clip")
     given = options.parse_args()
-    method = seams.build("method", "fresco", model=LatentDiffusion(weights=given.model), saliency=None)
+    method = seams.build("method", "fresco", model=LatentDiffusion(weights=given.model))
     for setting in given.settings:
         path, _, value = setting.partition("=")
         method = seams.override(method, path, value)
     model, control = with_control(method.model, method.control)
     method = replace(method, model=model, control=control)
-    chosen = {
-        name: replace(method, consistency=replace(method.consistency, **VARIANTS[name])) for name in given.variants.split(",")
-    }
+    names = list(dict.fromkeys(("alone", *given.variants.split(","), *(["both"] if given.propagated else []))))
+    if unknown := [name for name in names if name not in VARIANTS]:
+        options.error(f"there is no variant {unknown[0]!r}; choose from {', '.join(VARIANTS)}")
+    chosen = {name: replace(method, consistency=replace(method.consistency, **VARIANTS[name])) for name in names}
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
     carried: dict[str, list[dict[str, float]]] = {"alone": [], "both": []} if given.propagated else {}
     print(f"{given.model}, {given.prompt!r}, {given.seeds} seeds, torch {torch.__version__}")

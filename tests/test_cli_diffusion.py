@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from importlib.util import find_spec
@@ -13,9 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
-from flowpaint import video
-from flowpaint.types import Clip
+from flowpaint import seams, video
+from flowpaint.cli.options import ImageModel
+from flowpaint.diffusion.model import LatentDiffusion
+from flowpaint.diffusion.translate import with_control
+from flowpaint.seams import Run
+from flowpaint.types import Clip, Edit
 from tiny_models import save_controlnet, save_lora, save_model, tiny_unet
 
 
@@ -40,6 +46,12 @@ def here(tmp_path_factory):
     save_controlnet(folder / "canny", tiny_unet())
     save_controlnet(folder / "wide", tiny_unet(cross=32))
     save_lora(folder / "good.safetensors", tiny_unet())
+    save_lora(folder / "other.safetensors", tiny_unet(), foreign=True)
+    broad = {
+        name: value.repeat(1, 2) if "lora_A" in name else value for name, value in load_file(folder / "good.safetensors").items()
+    }
+    save_file(broad, folder / "broad.safetensors")
+    shutil.copy(folder / "wide" / "diffusion_pytorch_model.safetensors", folder / "wide.safetensors")
     return folder
 
 
@@ -148,21 +160,60 @@ def test_a_model_that_is_not_whole(edit, here, tmp_path, part):
         (("--model", "{here}/model", "--lora", "{here}/none.safetensors"), 3, "weights of the LoRA"),
         (("--model", "{here}/model", "--device", "cuda:7"), 2, "not on this machine"),
         (("--model", "{here}/model", "--vram-limit", "plenty"), 2, "no amount of memory"),
-        (("--model", "{here}/model", "--vram-limit", "1GB"), 5, "too little"),
         (("--model", "{here}/model", "--prompt", "a snowman"), 2, "has no time"),
         (("--model", "{here}/model", "--prompt", "90s=a snowman"), 2, "nothing at 90.000 s"),
         (("--model", "{here}/model", "--set", "solver=euler"), 2, "solver"),
         (("--model", "{here}/model", "--set", "consistency.lr=-1"), 2, "learning rate"),
         (("--model", "{here}/model", "--set", "strength=0.01"), 2, "leaves none"),
+        (("--model", "{here}/model", "--set", "longest=1"), 2, "cannot be placed"),
+        (("--model", "{here}/model", "--style", "{here}/in.mkv"), 2, "for methods with a look"),
+        (
+            ("--model", "{here}/model", "--control", "canny,softedge", "--set", "model.controlnets={here}/canny"),
+            2,
+            "one for each",
+        ),
+        (("--model", "{here}/model", "--set", "model.controlnets={here}/canny,{here}/other"), 2, "is not known"),
+        (("--model", "{here}/model", "--set", "model.controlnets={here}/wide.safetensors"), 2, "another family"),
+        (("--model", "{here}/model", "--lora", "{here}/broad.safetensors"), 2, "does not fit"),
     ],
     ids=str,
 )
-def test_what_is_refused(edit, here, arguments, code, words):
-    if not (here / "other.safetensors").exists():
-        save_lora(here / "other.safetensors", tiny_unet(), foreign=True)
-    found, said, out, _ = edit(*(one.format(here=here) for one in arguments), *FAST)
+def test_what_is_refused(edit, here, monkeypatch, arguments, code, words):
+    """Before any long work: no shot is looked for."""
+    monkeypatch.setattr(video, "shots", lambda *_, **__: pytest.fail("work had begun"))
+    found, said, out, _ = edit(*FAST, *(one.format(here=here) for one in arguments))
     assert found == code and words in said, said
     assert not out.exists()
+
+
+def test_a_limit_that_is_too_small_is_told(edit, here):
+    code, said, _, _ = edit("--model", here / "model", *FAST, "--vram-limit", "1GB")
+    assert code == 5 and "too little" in said
+
+
+def test_each_controlnet_sees_its_own_condition(here, monkeypatch):
+    model = LatentDiffusion(weights=str(here / "model"), controlnets=(str(here / "canny"), str(here / "canny")))
+    conditions = tuple(seams.build("condition", name) for name in ("canny", "softedge"))
+    seen = []
+    plain = LatentDiffusion.denoiser
+    monkeypatch.setattr(
+        LatentDiffusion, "denoiser", lambda self, text, maps=(), **told: seen.append(maps) or plain(self, text, maps, **told)
+    )
+    clip = video.read(here / "in.mkv")[:2]
+    method = seams.build("method", "fresco", model=model, control=conditions, num_steps=2, consistency="plain", saliency=None)
+    next(iter(method(clip, Edit(prompt="a statue"), Run())))
+    assert len(seen[0]) == 2 and set(seen[0][0].unique().tolist()) <= {0.0, 1.0} and len(seen[0][1].unique()) > 2
+    known = with_control(replace(model, controlnets=("depth-sd15", "canny-sd15")), ())[1]
+    assert [seams.to_dict(one)["part"] for one in known] == ["depth", "canny"]
+
+
+def test_control_none_switches_the_models_own_off(here, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(here / "model", own)
+    shutil.copytree(here / "canny", own / "controlnet")
+    assert with_control(LatentDiffusion(weights=str(own)), ())[0].controlnets
+    assert not with_control(LatentDiffusion(weights=str(own), own_control=False), ())[0].controlnets
+    assert "model.own_control=false" in ImageModel(control="none").settings()
 
 
 def test_words_by_time_are_not_for_looks(edit):

@@ -22,7 +22,9 @@ def test_half_of_the_backbone_is_scaled_where_its_mean_is_large():
         torch.testing.assert_close(out[:3], row[:3] * (1 + 0.5 * share))
         assert torch.equal(out[3:], row[3:])
     assert torch.equal(raised(h, 1.0), h)
-    assert raised(torch.ones(1, 4, 3, 3), 2.0).isfinite().all(), "a flat map has no structure"
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        flat = raised(torch.ones(1, 4, 3, 3, dtype=dtype), 2.0)
+        assert flat.isfinite().all() and flat.dtype == dtype, "a flat map has no structure"
 
 
 @pytest.mark.parametrize("size", [(8, 12), (5, 7), (1, 1), (2, 3)])

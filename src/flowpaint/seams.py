@@ -285,15 +285,24 @@ def override(part: Any, path: str, text: str) -> Any:
     if head not in known:
         raise ConfigError(f"{name!r} has no field {head!r}. Nearest: {nearest(head, known) or 'it has none'}.")
     if rest:
-        return dataclasses.replace(part, **{head: override(getattr(part, head), rest, text)})
+        return dataclasses.replace(part, **{head: _inside(getattr(part, head), path, rest, text)})
     kind = known[head].metadata.get("kind")
-    if kind:
-        return dataclasses.replace(part, **{head: None if text == "none" else build(kind, text)})
+    if kind and text == "none":
+        return dataclasses.replace(part, **{head: () if isinstance(getattr(part, head), tuple) else None})
     value = _revive(text, typing.get_type_hints(type(part))[head], known[head], f"{name}.{head}")
     try:
         return dataclasses.replace(part, **{head: value})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}.{head} cannot be {text!r}: {error}. Look at `flowpaint show {name}`.") from error
+
+
+def _inside(held: Any, path: str, rest: str, text: str) -> Any:
+    """A part, or the one part of a tuple, with the field at `rest` set."""
+    if not isinstance(held, tuple):
+        return override(held, rest, text)
+    if len(held) != 1:
+        raise ConfigError(f"{path!r} could be of any of {len(held)} parts. Choose one part there, or give a recipe.")
+    return (override(held[0], rest, text),)
 
 
 def _named(cls: type[Any]) -> tuple[str, str]:
@@ -316,15 +325,23 @@ def _plain(value: Any) -> Any:
 def _revive(value: Any, hint: Any, where: dataclasses.Field[Any], label: str) -> Any:
     """`value` from a recipe, a TOML file or the command line as the type that the field declares."""
     kind = where.metadata.get("kind")
+    if kind and typing.get_origin(hint) is tuple:
+        several = [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
+        return tuple(_part(kind, one) for one in several)
     if kind:
-        if value is None or dataclasses.is_dataclass(value):  # nothing, or a part that is ready
-            return value
-        return build(kind, value) if isinstance(value, str) else from_dict({"kind": kind, **value})
+        return _part(kind, value)
     try:
         return _as(value, hint)
     except (TypeError, ValueError) as error:
         shown = getattr(hint, "__name__", str(hint))
         raise ConfigError(f"{label} cannot be {value!r}. It must be {shown}.") from error
+
+
+def _part(kind: str, value: Any) -> Any:
+    """A part from its name or its recipe; None, or one that is ready, as it is."""
+    if value is None or dataclasses.is_dataclass(value):
+        return value
+    return build(kind, value) if isinstance(value, str) else from_dict({"kind": kind, **value})
 
 
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}

@@ -9,7 +9,7 @@ from flowpaint import seams
 from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.diffusion.plans import anchor_chain
 from flowpaint.diffusion.translate import fitted
-from flowpaint.errors import ConfigError, InputError, WeightsError
+from flowpaint.errors import ConfigError, InputError, ResourceError, WeightsError
 from flowpaint.methods.fresco import Fresco
 from flowpaint.seams import MemoryStore, Run
 from flowpaint.types import Clip, Edit
@@ -241,3 +241,31 @@ def test_what_cannot_be_done_is_refused_before_any_work(model, textured_pan):
         fresco(LatentDiffusion(weights="nowhere"))(clip, Edit(prompt="a statue"), Run())
     with pytest.raises(ConfigError, match="3 or more"):
         fresco(model, window=2)
+
+
+def test_windows_that_do_not_fit_are_refused(model, textured_pan, monkeypatch):
+    for name in ("_UNET", "_VAE", "_TEXT"):
+        monkeypatch.setattr(f"flowpaint.diffusion.memory.{name}", 1e4)
+    with pytest.raises(ResourceError, match="windows of 3"):
+        fresco(replace(model, limit="30MB"))(textured_pan.clip[:9], Edit(prompt="a statue"), Run())
+    run = Run()
+    fresco(replace(model, limit="80GB"), window=12)(textured_pan.clip[:5], Edit(prompt="a statue"), run)
+    assert not run.notes.warnings, "nothing is made smaller where there is room"
+
+
+def test_what_is_left_out_is_not_recorded(model, textured_pan):
+    for values, kept in (
+        ({"attention": "cross-frame"}, "queries"),
+        ({"attention": "none", "optimise": True}, "queries"),
+        ({"optimise": False}, "tokens"),
+    ):
+        held = []
+        consistency = replace(fresco(model).consistency, **values)
+
+        def watched(model, cues, text, consistency=consistency, held=held):
+            hooks = consistency(model, cues, text)
+            held.append(hooks.latents.__self__)
+            return hooks
+
+        frames_of(fresco(model, consistency=watched), textured_pan.clip[:2])
+        assert not getattr(held[0].batch, kept), (values, kept)

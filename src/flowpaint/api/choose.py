@@ -26,6 +26,8 @@ def choose_method(
     """
     chosen = _named(method) if isinstance(method, (str, Path)) else method
     look, values = "", _values(settings, _fields(chosen))
+    if style and ("editor" not in _fields(chosen) or "editor" in dict(values)):
+        raise InputError("The style of a picture is for methods with a look. Leave --style out, or take no image model.")
     if "editor" in _fields(chosen) and (style or prompt.strip()) and "editor" not in dict(values):
         editor, look = _editor(prompt, style)
         chosen = cast(Method, dataclasses.replace(cast(Any, chosen), editor=editor))
@@ -47,8 +49,9 @@ def _values(settings: Sequence[str], fields: Sequence[str]) -> list[tuple[str, s
     ours = {path for path, _ in values if path.partition(".")[0] in ("model", "control") and path.partition(".")[0] not in fields}
     if not ours:
         return values
-    chosen = [] if "editor" in dict(values) else [("editor", "diffusion")]
-    return chosen + [(f"editor.{path}" if path in ours else path, value) for path, value in values]
+    editor = dict(values).get("editor", "diffusion")  # first, for the others are fields of it
+    rest = [(path, value) for path, value in values if path != "editor"]
+    return [("editor", editor), *((f"editor.{path}" if path in ours else path, value) for path, value in rest)]
 
 
 def _named(method: str | Path) -> Method:

@@ -65,9 +65,10 @@ def _edit(prepared: Prepared, shot: range, anchor: tuple[Tensor, Tensor] | None)
 
 
 def _anchor(prepared: Prepared, run: Run) -> tuple[Tensor, Tensor] | None:
-    """The film's first frame before and after the edit, from which all shots take their colours; None for a single shot."""
+    """The film's first frame before and after the edit, from which all shots take their colours; None for a single shot,
+    and where words change from shot to shot."""
     editor = getattr(prepared.method, "editor", None)
-    if len(prepared.shots) < 2 or not isinstance(editor, ImageEditor):
+    if len(prepared.shots) < 2 or prepared.prompts or not isinstance(editor, ImageEditor):
         return None
     source = prepared.clip.frame(0).to(run.device)
     wish = replace(_edit(prepared, prepared.shots[0], None), keyframes={}, mask=None)

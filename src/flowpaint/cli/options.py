@@ -71,7 +71,7 @@ class ImageModel:
     """What methods with an image model are told."""
 
     model: Annotated[str | None, _option("A public name, a folder or a .safetensors.", panel=_MODEL, metavar="NAME")] = None
-    control: Annotated[str | None, _option("What a ControlNet sees: canny, softedge, depth.", panel=_MODEL)] = None
+    control: Annotated[str | None, _option("What ControlNets see: canny, softedge, depth, or none.", panel=_MODEL)] = None
     lora: Annotated[list[str], _option("A LoRA for the model; may be repeated.", panel=_MODEL)] = field(default_factory=list)
     prompts: Annotated[
         list[str], _option("Words from a time on; may be repeated.", "--prompt", panel=_MODEL, metavar="TIME=WORDS")
@@ -82,7 +82,9 @@ class ImageModel:
     def settings(self) -> list[str]:
         """The fields of a method that are set, as for --set."""
         lora = ",".join(self.lora)
-        named = {"model.weights": self.model, "control": self.control, "model.lora": lora, "model.limit": self.vram_limit}
+        none = self.control == "none"  # of the model's own ControlNet neither
+        named = {"model.weights": self.model, "model.own_control": "false" if none else "", "model.lora": lora}
+        named |= {"control": "" if none else self.control, "model.limit": self.vram_limit}
         return [f"{path}={value}" for path, value in named.items() if value]
 
 

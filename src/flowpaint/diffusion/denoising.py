@@ -95,10 +95,11 @@ class Denoiser:
             raise ShapeError(f"There are {len(x)} latents for the frames {frames}. Give as many.")
         streams = ("cond",) if self._told.guidance == 1.0 else ("uncond", "cond")
         state = replace(current(), t=round(level.t), frames=frames, streams=streams)
-        whole = not kit.batch or is_hooked(kit.unet)  # hooked frames look at each other
+        together = is_hooked(kit.unet)  # hooked frames look at each other
+        whole = together or not kit.batch
         size = len(x) if whole else kit.batch
         doing = f"denoising {size} frames of {x.shape[-1] * kit.cell}x{x.shape[-2] * kit.cell}"
-        with torch.no_grad(), alone(kit.unet), enough_memory(doing, size, True, kit.offload):
+        with torch.no_grad(), alone(kit.unet), enough_memory(doing, size, True, kit.offload, together=together):
             if kit.offload:
                 bring(x.device, kit.unet, *(network for network, _ in kit.controlnets))
             parts = []

@@ -40,11 +40,11 @@ class _Scale:
 def raised(h: Tensor, scale: float) -> Tensor:
     """Backbone features [N, C, h, w], the first half of their channels scaled by 1 to `scale`: most where their mean over the
     channels is largest (the paper's structure-related scaling, Eq. 4)."""
-    mean = h.mean(dim=1, keepdim=True)
+    mean = h.float().mean(dim=1, keepdim=True)  # half precision knows no 1e-12
     low, high = mean.amin(dim=(2, 3), keepdim=True), mean.amax(dim=(2, 3), keepdim=True)
     share = (mean - low) / (high - low).clamp_min(1e-12)
     half = h.shape[1] // 2
-    return torch.cat((h[:, :half] * (1 + (scale - 1) * share), h[:, half:]), dim=1)
+    return torch.cat((h[:, :half] * (1 + (scale - 1) * share).to(h), h[:, half:]), dim=1)
 
 
 def lowered(skip: Tensor, scale: float) -> Tensor:

@@ -29,6 +29,7 @@ from ..weights import (
     quiet,
     read_state,
     tensor_names,
+    tensor_shape,
 )
 from .freeu import FreeU, lay_freeu
 from .levels import Schedule
@@ -226,8 +227,9 @@ def check_controlnets(names: tuple[str, ...], found: Source) -> None:
         path = _control_path(name)
         if path.is_dir():
             _same_family(name, _config(path / "config.json"), config(found, "unet"))
-        else:
-            _names(path)
+        elif not is_pickle(path):
+            widths = (tensor_shape(path, one)[1] for one in _names(path) if one.endswith("attn2.to_k.weight"))
+            _same_family(name, {"cross_attention_dim": next(widths, None)}, config(found, "unet"), ("cross_attention_dim",))
 
 
 def check_targets(loras: Loras, found: Source) -> None:
@@ -264,8 +266,11 @@ def _control_file(path: Path, name: str, found: Source, place: Place) -> Any:
             raise ConfigError(f"The ControlNet {name} does not fit the model. Choose one of the model's family.") from error
 
 
-def _same_family(name: str, control: dict[str, Any], model: dict[str, Any]) -> None:
-    for key in ("cross_attention_dim", "block_out_channels", "layers_per_block"):
+_SHARED = ("cross_attention_dim", "block_out_channels", "layers_per_block")
+
+
+def _same_family(name: str, control: dict[str, Any], model: dict[str, Any], keys: tuple[str, ...] = _SHARED) -> None:
+    for key in keys:
         if control.get(key) != model.get(key):
             raise ConfigError(
                 f"The ControlNet {name} is of another family: its {key} is {control.get(key)}, the model's {model.get(key)}. "

@@ -73,11 +73,16 @@ def add_loras(network: Any, part: str, loras: Loras) -> None:
 
 
 def matching(network: Any, part: str, file: str) -> dict[str, Any]:
-    """The tensors of a LoRA for one part. Raises `ConfigError` where no part has such layers."""
+    """The tensors of a LoRA for one part. Raises `ConfigError` where no part has such layers, or none of such a width."""
     state = _lora_state(file)[0]
     mine = {name: value for name, value in state.items() if name.startswith(f"{part}.")}
-    known = {f"{part}.{name}" for name, _ in network.named_modules()}
-    if any(name.partition(".lora")[0] in known for name in mine):
+    known = {f"{part}.{name}": module for name, module in network.named_modules()}
+    matched = {name: known[layer] for name in mine if (layer := name.partition(".lora")[0]) in known}
+    for name, module in matched.items():
+        reads = name.endswith(("lora_A.weight", "down.weight"))  # the half that is as wide as what the layer reads
+        if reads and module.weight.shape[1] != mine[name].shape[1]:
+            raise ConfigError(f"The LoRA {file} does not fit the model. Choose one of the model's family.")
+    if matched:
         return mine
     if part == "unet" and not touches(((file, 1.0),), "text_encoder"):
         raise ConfigError(f"The LoRA {file} matches nothing in the model. Choose one that was made for the model's family.")

@@ -45,18 +45,19 @@ class Pad:
 
 
 @contextmanager
-def enough_memory(doing: str, batch: int, tile: bool, offload: bool) -> Iterator[None]:
-    """Inside, running out of memory is a `ResourceError` that says which field of the model to lower."""
+def enough_memory(doing: str, batch: int, tile: bool, offload: bool, *, together: bool = False) -> Iterator[None]:
+    """Inside, running out of memory is a `ResourceError` that says what to lower: of frames that look at each other, their
+    number, else fields of the model."""
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError) as error:
         # On a CPU torch raises a plain RuntimeError.
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        ways = [f"lower model.batch (now {batch})"] if batch > 1 else []
+        ways = [f"take a smaller window (now {batch})" if together else f"lower model.batch (now {batch})"] if batch > 1 else []
         ways += [] if tile else ["set model.tile=true"]
         ways += [] if offload else ["set model.offload=true"]
-        remedy = ", ".join([*ways, "use model.dtype=float16, a smaller picture or fewer frames in a window"])
+        remedy = ", ".join([*ways, "use model.dtype=float16 or a smaller picture"])
         raise ResourceError(f"Memory ran out while {doing}. {remedy[0].upper()}{remedy[1:]}.") from error
 
 

@@ -1,6 +1,5 @@
 """`LatentDiffusion`: autoencoder, denoiser and text encoder behind four verbs (Rombach et al., CVPR 2022)."""
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..types import Edit, check_shape
+from ..weights import warn as warn_of_weights
 from . import loading
 from .denoising import Conditions, Denoiser, Networks
 from .freeu import FreeU
@@ -22,7 +22,6 @@ from .memory import Pad, Size, affordable, bring, enough_memory, num_bytes
 from .text import embedded
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,8 @@ class LatentDiffusion:
 
     `weights` is a public name, a folder that diffusers saved, or one `.safetensors` file; beside such a file `shape` names the
     folder of its configs and tokenizer (default: the folder of the file's name, else the public one of its family).
-    `controlnets` and `lora` are names or files, each with a scale (default 1); `freeu` is (b1, b2, s1, s2), see `lay_freeu`.
+    `controlnets` and `lora` are names or files, each with a scale (default 1); `own_control` lets the ControlNet in the model's
+    own folder be used unasked; `freeu` is (b1, b2, s1, s2), see `lay_freeu`.
     `batch` frames go through a network at once (0: all; frames that look at each other always go together), `tile` decodes in
     tiles, `offload` keeps networks on the CPU while they rest; `limit` ("8GB") leaves these three to `within`. Latents are
     float32 outside, whatever `dtype` is.
@@ -42,6 +42,7 @@ class LatentDiffusion:
     weights: str = ""
     shape: str = ""
     controlnets: tuple[str, ...] = ()
+    own_control: bool = True
     control_scale: tuple[float, ...] = ()
     lora: tuple[str, ...] = ()
     lora_scale: tuple[float, ...] = ()
@@ -112,7 +113,7 @@ class LatentDiffusion:
         edit: Edit | Sequence[Edit],
         device: str | torch.device = "cpu",
         *,
-        warn: Callable[[str], None] = _LOG.warning,
+        warn: Callable[[str], None] = warn_of_weights,
     ) -> Tensor:
         """The words of `edit` as [2, L, D] in the network's type, row 0 its negative prompt; of several edits, one a frame,
         [2, T, L, D]. What is too long is cut off, and `warn` is told what."""
@@ -204,8 +205,8 @@ class LatentDiffusion:
 
     @property
     def own_controlnet(self) -> str:
-        """The ControlNet that lies in the model's own folder, or ""."""
-        return loading.own_controlnet(self._source)
+        """The ControlNet that lies in the model's own folder, or "" where there is none or it is not wanted."""
+        return loading.own_controlnet(self._source) if self.own_control else ""
 
     def public_controlnet(self, kind: str) -> str | None:
         """The name of the published ControlNet of the model's family that sees maps of `kind` ("canny"); None without one."""
@@ -221,7 +222,6 @@ class LatentDiffusion:
             return self
         size = Size(height, width, num_controlnets=len(self.controlnets), half=self.dtype != "float32", together=together)
         batch, tile, offload = affordable(num_bytes(self.limit), size)
-        batch = min(batch, self.batch or batch)
         return replace(self, limit="", batch=batch, tile=tile or self.tile, offload=offload or self.offload)
 
     # ------------------------------------------------------------------------------------------------------------ networks

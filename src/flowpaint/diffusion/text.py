@@ -27,7 +27,9 @@ def embedded(
         cut = unread(found, prompt)
         if cut:
             warn(f"The prompt is too long for the model: {cut!r} was not read. Say the most important things first.")
-    return _rows(found, place, loras, prompts).to(place.device, place.dtype)
+    different = tuple(sorted(set(prompts)))  # the same words of more frames are the same rows
+    rows = _rows(found, place, loras, different).to(place.device, place.dtype)
+    return rows[[different.index(prompt) for prompt in prompts]]
 
 
 def unread(found: Source, prompt: str) -> str:
@@ -45,10 +47,8 @@ def unread(found: Source, prompt: str) -> str:
 def _rows(found: Source, place: Place, loras: Loras, prompts: tuple[str, ...]) -> Tensor:
     tokens = tokenizer(found)
     encoder = text_encoder(found, Place(device=place.device, dtype=place.dtype), loras)
-    different = list(dict.fromkeys(prompts))
     with torch.no_grad():
-        rows = {prompt: _row(encoder, tokens, prompt, place.device) for prompt in different}
-    return torch.stack([rows[prompt] for prompt in prompts]).cpu()
+        return torch.stack([_row(encoder, tokens, prompt, place.device) for prompt in prompts]).cpu()
 
 
 def _row(encoder: "CLIPTextModel", tokens: object, prompt: str, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ from ..errors import ConfigError
 from ..seams import SpatialCondition, build, to_dict
 from ..types import Clip
 from ..warp import resize
+from ..weights import known
 from .levels import Schedule, Step, noise_levels
 from .sampling import Solver
 from .solvers import FastSolver
@@ -18,10 +19,11 @@ from .solvers import FastSolver
 if TYPE_CHECKING:
     from .model import LatentDiffusion
 
+Conditions: TypeAlias = tuple[SpatialCondition, ...]
 SolverChoice: TypeAlias = Literal["ddpm", "ddim", "unipc", "dpm++", "lcm"]
 
 _FITTED_ON = 16  # pictures from which a condition takes its scale
-_OWN_CONDITION = "softedge"  # for the ControlNet in a model's own folder
+_OWN_CONDITION = "softedge"  # for a ControlNet of which nothing is known, as that in a model's own folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,25 +63,40 @@ def source_frames(clip: Clip, frames: Sequence[int], size: tuple[int, int], devi
     return torch.cat([resize(clip.frame(index)[None].to(device), *size) for index in frames])
 
 
-def with_control(model: "LatentDiffusion", control: SpatialCondition | None) -> tuple["LatentDiffusion", SpatialCondition | None]:
-    """The model with a ControlNet for `control`, and the condition that it sees; None where no control was asked for.
+def with_control(model: "LatentDiffusion", control: Conditions) -> tuple["LatentDiffusion", Conditions]:
+    """The model with its ControlNets, and the condition that each of them sees; none where no control was asked for.
 
-    ControlNets that are named stay. Without a name it is the one in the model's own folder, which needs no asking, then the
-    public one for this kind of condition and the model's family. Raises `ConfigError` where there is none.
+    ControlNets that are named stay, and see the conditions in their order; without a condition, what they are known to be made
+    for. Without a name they are the public ones for the conditions and the model's family; but one in the model's own folder
+    needs no asking. Raises `ConfigError` where there is none, or where it is not clear which of them sees what.
     """
     own = model.own_controlnet
-    named = replace(model, controlnets=(own,)) if own and not model.controlnets else model
-    if named.controlnets:
-        return named, control if control is not None else cast(SpatialCondition, build("condition", _OWN_CONDITION))
-    if control is None:
-        return model, None
-    kind = str(to_dict(control)["part"])
+    nets = model.controlnets or ((own,) if own else ())
+    if not nets:
+        nets = tuple(_public(model, condition) for condition in control)
+    seen = control or tuple(_known_to_see(name, alone=len(nets) == 1) for name in nets)
+    if len(seen) != len(nets):
+        raise ConfigError(
+            f"There are {len(nets)} ControlNets and {len(seen)} conditions. Give one for each, in order: `--control canny,depth`."
+        )
+    return replace(model, controlnets=nets), seen
+
+
+def _public(model: "LatentDiffusion", condition: SpatialCondition) -> str:
+    kind = str(to_dict(condition)["part"])
     public = model.public_controlnet(kind)
     if public is None:
         raise ConfigError(
             f"There is no public ControlNet for {kind!r} and this model. Name one by `--set model.controlnets=NAME`."
         )
-    return replace(model, controlnets=(public,)), control
+    return public
+
+
+def _known_to_see(name: str, *, alone: bool) -> SpatialCondition:
+    record = known(name)
+    if record is None and not alone:
+        raise ConfigError(f"What the ControlNet {name} sees is not known. Give a condition for each: `--control canny,depth`.")
+    return cast(SpatialCondition, build("condition", record.sees[0] if record and record.sees else _OWN_CONDITION))
 
 
 def fitted(control: SpatialCondition, clip: Clip, frames: Sequence[int], size: tuple[int, int], device: str) -> SpatialCondition:

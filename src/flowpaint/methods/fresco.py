@@ -15,11 +15,11 @@ from ..diffusion.levels import Level, add_noise
 from ..diffusion.model import LatentDiffusion
 from ..diffusion.plans import anchor_chain
 from ..diffusion.sampling import LoopState, frame_noise, sample_frames
-from ..diffusion.translate import SolverChoice, fitted, source_frames, walk, with_control, working_size
+from ..diffusion.translate import Conditions, SolverChoice, fitted, source_frames, walk, with_control, working_size
 from ..enlarge import enlarge
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError, InputError, ResourceError
 from ..plan import Placing, by_difference, difference
-from ..seams import Consistency, FlowEstimator, Propagator, Run, Segmenter, SpatialCondition, default
+from ..seams import Consistency, FlowEstimator, Propagator, Run, Segmenter, default
 from ..types import Clip, Cues, Edit, from_raw, to_raw
 from ..warp import resize
 from . import keys
@@ -38,8 +38,8 @@ class Fresco:
     Key frames lie `shortest` to `longest` frames apart, where the picture changes most (`placing`: `plan.by_difference`).
     `window` of them are denoised at once, later windows behind the first frame of all and the last of the window before.
     Pictures are denoised at a short side of `side` pixels (0: that of the model's training) and enlarged by the source's own
-    detail. `num_steps` times `strength` steps of `solver` are run from the noised source; 1 starts from noise alone. A ControlNet
-    sees `control`; see `diffusion.translate.with_control` for which.
+    detail. `num_steps` times `strength` steps of `solver` are run from the noised source; 1 starts from noise alone. ControlNets
+    see `control`; `diffusion.translate.with_control` says which do.
 
     Frames start from the same noise, or with `noise` "per_frame" each from its own. Three more switches follow the released
     code where the paper differs, or the other way round: `shared_noise` draws the noise of a step for all frames at once (the
@@ -47,7 +47,7 @@ class Fresco:
     """
 
     model: LatentDiffusion = default("model", "stable-diffusion")
-    control: SpatialCondition | None = field(default=None, metadata={"kind": "condition"})
+    control: Conditions = field(default=(), metadata={"kind": "condition"})
     flow: FlowEstimator = default("flow", "dis")
     saliency: Segmenter | None = default("segmenter", "motion")
     consistency: Consistency = default("consistency", "fresco")
@@ -72,6 +72,13 @@ class Fresco:
                 f"Give {_LEAST} or more, and 0 or {_LEAST_SIDE} and more."
             )
 
+    def check(self) -> None:
+        """Raises what a run would raise later for steps, gaps, weights and ControlNets that cannot be or are not there."""
+        by_difference([0.0], shortest=self.shortest, longest=self.longest, placing=self.placing)
+        model, _ = with_control(self.model, self.control)
+        walk(model.schedule, self.solver, self.num_steps, self.strength)
+        model.check()
+
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
         """The edited clip, lazy: key frames are translated when the first frame is asked for.
 
@@ -79,8 +86,8 @@ class Fresco:
         """
         if not edit.words(0).strip():
             raise InputError("FRESCO needs words that say what the video should show. Give a prompt.")
+        self.check()
         model, control = with_control(self.model, self.control)
-        model.check()
         fitting = replace(self, control=control)._within(model, clip, run)
         differences = self._differences(clip, run)
         chosen = by_difference(differences, shortest=self.shortest, longest=self.longest, placing=self.placing)
@@ -90,7 +97,12 @@ class Fresco:
     def _within(self, model: LatentDiffusion, clip: Clip, run: Run) -> "Fresco":
         """This method with `model` and windows that fit into the model's limit of memory, where it has one."""
         fitting = model.within(*working_size(model, clip.height, clip.width, self.side), together=True)
-        window = self.window if fitting is model else min(self.window, max(fitting.batch, _LEAST))
+        window = self.window if fitting is model else min(self.window, fitting.batch)
+        if window < _LEAST:
+            raise ResourceError(
+                f"{model.limit} are too little for windows of {_LEAST} frames. Raise --vram-limit, use model.dtype=float16, or a "
+                "smaller side."
+            )
         if window < self.window:
             run.notes.warn(f"Windows hold {window} frames instead of {self.window}, for want of memory.")
         return replace(self, model=fitting, window=window)
@@ -117,7 +129,7 @@ class Translation:
     def __init__(self, method: Fresco, clip: Clip, chosen: list[int], edit: Edit, run: Run) -> None:
         self.method, self.clip, self.chosen, self.edit, self.run = method, clip, chosen, edit, run
         self.size = working_size(method.model, clip.height, clip.width, method.side)
-        self.control = method.control and fitted(method.control, clip, chosen, self.size, run.device)
+        self.control = [fitted(one, clip, chosen, self.size, run.device) for one in method.control]
         self.source = lru_cache(maxsize=1)(self._source)  # flow, controls and features of a window look at the same frames
         self.controls = lru_cache(maxsize=1)(self._controls)
 
@@ -139,7 +151,7 @@ class Translation:
         return source_frames(self.clip, [self.chosen[frame] for frame in frames], self.size, self.run.device)
 
     def _controls(self, frames: tuple[int, ...]) -> tuple[Tensor, ...]:
-        return (self.control(self.source(frames)),) * len(self.method.model.controlnets) if self.control is not None else ()
+        return tuple(condition(self.source(frames)) for condition in self.control)
 
     @torch.no_grad()
     def _translate(self) -> None:

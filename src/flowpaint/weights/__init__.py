@@ -6,8 +6,8 @@ from .fetching import given, model_file, model_folder, names_file, published
 from .inventory import Entry, download, entry, inventory, verify
 from .layouts import CLIP, CONTROLNET, LORA, MODEL, NETWORK, SHAPE, TEXT_WEIGHTS, UNET_WEIGHTS, Layout
 from .licences import Licence
-from .policy import DEFAULT_POLICY, Ledger, Policy, file_hash, keeping, nothing_fetched
-from .reading import check_complete, is_pickle, is_weights, quiet, read_state, sha256_of, tensor_names
+from .policy import DEFAULT_POLICY, Ledger, Policy, file_hash, keeping, nothing_fetched, warn
+from .reading import check_complete, is_pickle, is_weights, quiet, read_state, sha256_of, tensor_names, tensor_shape
 
 __all__ = [
     "BUNDLED",
@@ -53,5 +53,7 @@ __all__ = [
     "resolve",
     "sha256_of",
     "tensor_names",
+    "tensor_shape",
     "verify",
+    "warn",
 ]

@@ -102,11 +102,9 @@ def admit(name: str, licence: Licence, others: Sequence[str] = ()) -> None:
 
     Raises `LicenceError` otherwise, naming `others` that may be used instead.
     """
-    policy, ledger = _IN_FORCE.get()
-    if not policy.commercial_only or licence.commercial:
+    if not in_force().commercial_only or licence.commercial:
         return
     if licence.commercial is None:
-        warn = ledger.warn if ledger is not None else _log.warning
         warn(f"The licence of {name} is not known here. Make sure yourself that it allows commercial use.")
         return
     instead = f"take {', '.join(others)}" if others else "give weights of your own, as a file or folder"
@@ -120,6 +118,12 @@ def check_pickle(path: Path, name: str, remedy: str) -> None:
     """Raises `WeightsError` for a pickle that the policy in force does not let be read."""
     if is_pickle(path) and not in_force().allow_pickle:
         raise WeightsError(f"{name} is a pickle, which can hold code. {remedy}, or read it with --allow-pickle, which runs none.")
+
+
+def warn(message: str) -> None:
+    """Tell whoever keeps the ledger in force, or the log, what should be known of a use of weights."""
+    ledger = _IN_FORCE.get()[1]
+    (ledger.warn if ledger is not None else _log.warning)(message)
 
 
 def note(used: Used) -> None:

@@ -27,6 +27,17 @@ def is_pickle(path: Path) -> bool:
     return path.suffix.lower() in PICKLES
 
 
+def tensor_shape(path: Path, name: str) -> tuple[int, ...]:
+    """The shape of one tensor in a `.safetensors` file; the tensor is not read. Raises `WeightsError` where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return tuple(file.get_slice(name).get_shape())
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}. Fetch the file again.") from error
+
+
 def tensor_names(path: Path) -> frozenset[str]:
     """The names of the tensors in a `.safetensors` file, of which nothing else is read, or in a PyTorch file.
 

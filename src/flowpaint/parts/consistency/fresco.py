@@ -54,7 +54,7 @@ class Fresco(Turned):
         work = _Work(self, self.switches(text.device), model, cues, text)
         return Hooks(
             attention=work.attend if self.attention != "none" else None,
-            features=work.features,
+            features=work.features if self.optimise else None,
             latents=work.latents,
             denoised=work.denoised if self.background else None,
             attention_at=lambda site: site.stage == "up" and site.depth <= _SHALLOW,
@@ -128,11 +128,14 @@ class _Work:
         """FRESCO-guided attention of [S, N, heads, L, d], or None while the source is recorded."""
         batch = self._now
         flat = [one.flatten(0, 1) for one in (q, k, v)]
+        every = self.part.attention == "all"
         if self.recording:
-            batch.queries[site] = (flat[0], flat[1])
+            if every:
+                batch.queries[site] = (flat[0], flat[1])
             return None
         now = self._active(state)
-        every = self.part.attention == "all"
+        if not now.spatial:
+            batch.queries.clear()  # their time is over
         size = site.height, site.width
         if size not in batch.unseen:
             batch.unseen[size] = unseen_tokens(batch.ring.seen_backward, *size)
@@ -160,7 +163,7 @@ class _Work:
             if self.switches.spatial_weight > 0:
                 batch.tokens[site.index] = unit_tokens(flat.float())
             return h
-        if not self.part.optimise or not self._active(state).optimise:
+        if not self._active(state).optimise:
             return h
         source = batch.tokens.get(site.index)
         found = optimised(flat, batch.ring, source, switches=self.switches, background=batch.background)

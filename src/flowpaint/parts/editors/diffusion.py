@@ -10,29 +10,35 @@ from ...diffusion.levels import add_noise
 from ...diffusion.model import LatentDiffusion
 from ...diffusion.plans import one_window
 from ...diffusion.sampling import sample_frames
-from ...diffusion.translate import SolverChoice, walk, with_control, working_size
+from ...diffusion.translate import Conditions, SolverChoice, walk, with_control, working_size
 from ...enlarge import enlarge
 from ...errors import InputError
-from ...seams import Run, SpatialCondition, default
+from ...seams import Run, default
 from ...types import Edit, check_shape
 from ...warp import resize
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionEditor:
-    """A picture noised by `strength` and denoised towards the edit's words, a ControlNet looking at `control` where there is one.
+    """A picture noised by `strength` and denoised towards the edit's words, ControlNets looking at `control` where there are any.
 
     It is denoised at a short side of `side` pixels (0: that of the model's training), in `num_steps` times `strength` steps of
     `solver`. Which ControlNet: `diffusion.translate.with_control`.
     """
 
     model: LatentDiffusion = default("model", "stable-diffusion")
-    control: SpatialCondition | None = field(default=None, metadata={"kind": "condition"})
+    control: Conditions = field(default=(), metadata={"kind": "condition"})
     num_steps: int = 20
     strength: float = 0.75
     solver: SolverChoice = "ddim"
     guidance: float = 7.5
     side: int = 0
+
+    def check(self) -> None:
+        """Raises what an edit would raise later for steps, weights and ControlNets that cannot be or are not there."""
+        model, _ = with_control(self.model, self.control)
+        walk(model.schedule, self.solver, self.num_steps, self.strength)
+        model.check()
 
     @torch.no_grad()
     def __call__(self, image: Tensor, edit: Edit, generator: torch.Generator) -> Tensor:
@@ -53,8 +59,7 @@ class DiffusionEditor:
         steps = walk(model.schedule, self.solver, self.num_steps, self.strength)
         encoded = model.encode(small)
         noise = torch.randn(encoded.shape, generator=generator).to(encoded)
-        maps = () if control is None else (control(small),) * len(model.controlnets)
-        denoise = model.denoiser(text, maps, guidance=self.guidance)
+        denoise = model.denoiser(text, [condition(small) for condition in control], guidance=self.guidance)
         latents = sample_frames(
             lambda _: denoise,
             add_noise(encoded, steps.times[0].t, noise) if self.strength < 1 else noise,

@@ -1,7 +1,9 @@
 """The baselines: `WarpChain` carries the key frame along the flow and nothing else, `Freeze` shows it unmoved."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import torch
@@ -48,7 +50,11 @@ class Freeze:
     def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:  # noqa: ARG002
         """The edited clip, lazy."""
         check_keyframes(clip, keyframes)
-        for picture in keyframes.values():
-            check_shape(keyframe=(picture, f"3 {clip.height} {clip.width}"))
-        shown = {index: to_raw(picture, clip.bits) for index, picture in keyframes.items()}
-        return clip.with_frames(lambda index: shown[max((k for k in shown if k <= index), default=min(shown))].copy())
+        order = sorted(keyframes)
+
+        @lru_cache(maxsize=1)
+        def shown(key: int) -> Raw:
+            check_shape(keyframe=(keyframes[key], f"3 {clip.height} {clip.width}"))
+            return to_raw(keyframes[key], clip.bits)
+
+        return clip.with_frames(lambda index: shown(order[max(0, bisect_right(order, index) - 1)]).copy())
