@@ -1,9 +1,9 @@
 """What FRESCO's consistency is worth with a given image model: the same key frames, bound together and not, on real clips.
 
-For every clip 8 key frames are translated with the same words, noise and steps: by the model alone, with FRESCO's attention, with its
-features optimised, with both, and with both and the background (saliency "motion") smoothed. Pixel-MSE (x 1000) is that of
-neighbouring key frames aligned by the source's flow; nothing is propagated. With --propagated the model alone and both are also run
-as whole methods, their key frames carried to every frame by the same propagator, so that its merit is not taken for FRESCO's.
+For every clip 8 key frames are translated with the same words, noise and steps: by the model alone, with FRESCO's attention, with
+its features optimised, with both, and with both and the background (saliency "motion") smoothed. Pixel-MSE (x 1000) is that of
+neighbouring key frames aligned by the source's flow; nothing is propagated. With --propagated the model alone and both are also
+run as whole methods, their key frames carried to every frame by the same propagator, so that its merit is not taken for FRESCO's.
 
     python scripts/bench_consistency.py CLIPS... --model NAME [--prompt WORDS] [--seeds 2] [--stride 4]
         [--propagated] [--set part.field=value] [--sheet FILE]

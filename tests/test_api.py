@@ -436,7 +436,7 @@ def test_words_by_time_reach_each_shot_at_its_own_frames(monkeypatch, cut):
     assert len(list(made.frames)) == 10
     said = [[edit.words(frame) for frame in range(len(clip))] for clip, edit, _ in Negative.calls]
     assert said == [["wood", "clay", "clay", "clay", "clay"], ["clay", "glass", "glass", "snow", "snow"]]
-    assert all(edit.negative == "dull" for _, edit, _ in Negative.calls)
+    assert all(edit.negative == "dull" and edit.anchor is None for _, edit, _ in Negative.calls), "no grade for other words"
     assert api.Job.from_dict(made.job.to_dict()).prompts == {"0": "wood", "3": "clay", "8": "glass", "0.42s": "snow"}
     with pytest.raises(InputError, match="not the only ones"):
         flowpaint.edit(cut.clip, "sepia", method="reader", prompts={2: "clay", "2": "wood", "0.09s": "snow"})

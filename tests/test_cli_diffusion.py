@@ -101,6 +101,13 @@ def test_an_image_model_edits_single_pictures_for_other_methods(edit, here, meth
     assert (frames(out) - frames(here / "in.mkv")).abs().mean() > 0.02
 
 
+def test_what_single_pictures_warn_of_is_reported_once(edit, here):
+    given = ("--model", here / "model", "--set", "editor=diffusion", "--set", "editor.num_steps=2", "--end", 3)
+    code, said, _, report = edit(*given, prompt="a bronze statue walking slowly away", method="frame-by-frame")
+    assert code == 0, said
+    assert sum("too long" in one for one in report["warnings"]) == 1 and said.count("too long") == 1
+
+
 def test_words_by_time_for_single_pictures(edit, here):
     given = ("--model", here / "model", "--set", "editor.num_steps=2", "--set", "editor.side=128", "--codec", "ffv1")
     code, said, out, _ = edit(*given, "--prompt", "0.25s=a snowman", method="frame-by-frame")

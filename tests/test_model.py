@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from flowpaint.diffusion import text
 from flowpaint.diffusion.denoising import Conditions, Denoiser, Networks
 from flowpaint.diffusion.hooked import Hooks, State, attend, during, hooked
 from flowpaint.diffusion.levels import Level
@@ -111,6 +112,16 @@ def test_words_of_each_frame(sd1):
     assert torch.allclose(told[0], found[2], atol=1e-4) and torch.allclose(told[1], found[0], atol=1e-4)
     with during(State(frames=(8,))), pytest.raises(InputError, match="no text for frame 8"):
         sd1.denoiser(text, frames=(5, 6, 7))(x[:1], 300)
+
+
+def test_the_encoder_reads_words_once_however_many_frames_have_them(folders, monkeypatch):
+    loads, plain = [], text.text_encoder
+    monkeypatch.setattr(text, "text_encoder", lambda *given: loads.append(1) or plain(*given))
+    model = LatentDiffusion(weights=str(folders["1"]))
+    one, two = Edit(prompt="a clay hat"), Edit(prompt="a glass hat")
+    rows = [model.embed([one] * count + [two]) for count in (1, 2, 5)]
+    assert len(loads) == 1 and [tuple(each.shape[:2]) for each in rows] == [(2, 2), (2, 3), (2, 6)]
+    assert torch.equal(rows[2][:, 3], rows[0][:, 0]) and torch.equal(rows[2][:, 5], rows[0][:, 1])
 
 
 def test_the_text_is_the_encoders(sd1):
@@ -490,6 +501,9 @@ def test_out_of_memory_says_what_to_lower(sd1, monkeypatch):
     with pytest.raises(ResourceError, match=r"denoising 2 frames of 96x64. Lower model.batch \(now 2\)") as caught:
         denoise(noisy(), 300)
     assert caught.value.exit_code == 5
+    together = hooked(sd1, Hooks(features=lambda h, site, state: h))
+    with together, pytest.raises(ResourceError, match=r"denoising 3 frames of 96x64. Take a smaller window \(now 3\)"):
+        denoise(noisy(), 300)
 
 
 def test_other_errors_are_not_memory(sd1):
