@@ -36,7 +36,8 @@ MAY = {
     "parts": GROUND | {"seams", "moments", "weights", "networks", "diffusion", "plan", "register"},
     "methods": GROUND | {"seams", "diffusion", "plan"},
     "evaluation": CORE | {"parts"},
-    "api": CORE | {"parts", "evaluation"},
+    "training": CORE | {"parts", "networks", "diffusion"},
+    "api": CORE | {"parts", "evaluation", "training"},
     "cli": {"api", "types", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
@@ -47,13 +48,21 @@ PRIVATE = {
     "onnxruntime": {"parts"},
     "cv2": {"parts", "register", "report", "video"},
     "torchmetrics": {"parts"},
-    "transformers": {"parts", "networks", "diffusion"},
-    "diffusers": {"parts", "diffusion"},
+    "transformers": {"parts", "networks", "diffusion", "training"},
+    "diffusers": {"parts", "diffusion", "training"},
+    "accelerate": {"training"},
+    "tensorboard": {"training"},
+    "tokenizers": {"training"},
     "typer": {"cli"},
     "rich": {"cli"},
 }
 # The files and folders behind the names of parts and methods: none of them knows another.
-UNITS = {tuple(target.partition(":")[0].split(".")[1:3]) for rows in seams.TABLE.values() for target in rows.values()}
+UNITS = {
+    tuple(target.partition(":")[0].split(".")[1:3])
+    for kind, rows in seams.TABLE.items()
+    if kind != "optimisation"  # a field of every trainer
+    for target in rows.values()
+}
 FORBIDDEN = {"utils", "helpers", "common", "misc", "manager", "base", "engine"}
 HEAVY = ("torch", "diffusers", "transformers", "ray", "cv2", "av", "fastapi")
 

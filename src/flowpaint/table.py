@@ -58,4 +58,12 @@ TABLE: dict[str, dict[str, str]] = {
         "warp": "flowpaint.parts.propagate:WarpChain",
         "freeze": "flowpaint.parts.propagate:Freeze",
     },
+    "executor": {"local": "flowpaint.parts.execute:LocalExecutor"},
+    "cutter": {"clips": "flowpaint.training.clips:ClipCutter"},
+    "trainer": {
+        "autoencoder": "flowpaint.training.autoencoder:AutoencoderTrainer",
+        "image": "flowpaint.training.image:ImageTrainer",
+        "control": "flowpaint.training.control:ControlTrainer",
+    },
+    "optimisation": {"adamw": "flowpaint.training.recipes:AdamW"},
 }

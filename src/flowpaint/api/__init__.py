@@ -9,10 +9,12 @@ from .job import Job, recorded
 from .judging import compare, evaluate
 from .prepare import Given
 from .result import Files, Result, Saving, check_output, run_folder
+from .training import Cost, prepare, synth, train
 from .verdict import Verdict, check_report
 
 __all__ = [
     "LAYOUTS",
+    "Cost",
     "Files",
     "Given",
     "Job",
@@ -35,12 +37,15 @@ __all__ = [
     "parts",
     "plan",
     "plan_job",
+    "prepare",
     "propagate",
     "recorded",
     "resume",
     "run_folder",
     "shots",
+    "synth",
     "take_frames",
     "tally",
+    "train",
     "vote_page",
 ]

@@ -1,0 +1,143 @@
+"""`ControlTrainer`: a ControlNet for edges on a frozen text-to-image model (Zhang, Rao and Agrawala, ICCV 2023)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ConfigError, WeightsError
+from ..seams import default
+from . import standard
+from .family import CONDITIONS, LOOKS, complete, part_of
+from .loop import Batch, keyed
+from .noising import decoded, drawn, noised
+from .reading import Captioner, Latent, cropped, read_latent
+from .recipes import AdamW
+from .shards import Sample, first_of
+
+_NEEDED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlTrainer:
+    """Trains a ControlNet for the model in the folder `base`, which stays as it is.
+
+    It starts as a copy of the UNet's encoder (or from the one in `base`) and reads one of `conditions` by lot in each sample,
+    through convolutions of `embedding` widths: each but the first halves the map, so that it meets the latent's cells. Crops have
+    `crop` cells, 0: whole latents. A share `drop` of the captions is empty.
+    """
+
+    base: str = ""
+    conditions: tuple[str, ...] = CONDITIONS
+    embedding: tuple[int, ...] = (8, 16, 32, 64)
+    crop: int = 16
+    drop: float = 0.1
+    looks: tuple[str, ...] = LOOKS
+    optimisation: AdamW = default("optimisation", "adamw")
+
+    def __post_init__(self) -> None:
+        if not self.conditions or not 0.0 <= self.drop < 1.0 or self.crop < 0:
+            raise ConfigError(
+                f"Conditions {self.conditions}, drop {self.drop} or crop {self.crop} do not train. Name a condition and a share."
+            )
+
+    def __call__(self, data: Path) -> "ControlTask":
+        """The networks and the loss, ready to be trained on the shards with latents and control maps in `data`."""
+        for part in _NEEDED:
+            if part_of(self.base, part) is None:
+                raise WeightsError(f"The model {self.base!r} has no {part}. Name as `base` the folder of a whole model.")
+        torch.manual_seed(self.optimisation.seed)  # the libraries draw first weights from the global generator
+        return ControlTask(self, data)
+
+
+class ControlTask:
+    """A ControlNet in training."""
+
+    def __init__(self, trainer: ControlTrainer, data: Path) -> None:
+        self.trainer = trainer
+        self.vae = standard.frozen(standard.autoencoder(trainer.base))
+        self.schedule = standard.schedule(trainer.base)
+        self.captioner = Captioner(standard.tokenizer(trainer.base, trainer.looks), trainer.looks, dropped=trainer.drop)
+        self.objective = _Controlled(trainer)
+        self.shown = first_of(data, self.read, 1)[0]
+
+    @property
+    def trained(self) -> nn.ModuleDict:
+        """The ControlNet, as "controlnet"."""
+        return self.objective.trained
+
+    def read(self, sample: Sample) -> Latent:
+        """The latents of a sample, its words, its control maps."""
+        return read_latent(sample, self.trainer.conditions)
+
+    def rows(self, batch: int, progress: float) -> int:
+        """As many as the recipe says."""
+        del progress
+        return batch
+
+    def batch(self, rows: Sequence[Latent], generator: torch.Generator, progress: float) -> Batch:
+        """Latents and noise [B, C, h, w], control maps [B, 3, 8 h, 8 w], times [B], tokens [B, L]."""
+        del progress
+        latents, maps = cropped(rows, self.trainer.crop, generator)
+        chosen = torch.randint(len(self.trainer.conditions), (len(rows),), generator=generator).tolist()
+        controls = [each[self.trainer.conditions[number]] for each, number in zip(maps, chosen, strict=True)]
+        return {
+            "latents": latents,
+            "controls": torch.stack(controls).expand(-1, 3, -1, -1),
+            "noise": torch.randn(latents.shape, generator=generator),
+            "times": torch.randint(self.schedule.num_train, (len(rows),), generator=generator),
+            "tokens": self.captioner(rows, generator),
+        }
+
+    def show(self, trained: nn.ModuleDict) -> Tensor:
+        """The control map of the first picture, and what is drawn from it under bare names of looks."""
+        looks = self.trainer.looks[::3][:7]
+        objective, network = self.objective, trained["controlnet"]
+        device = next(network.parameters()).device
+        text, empty = (objective.text(self.captioner.tokens(words).to(device)) for words in (looks, [""]))
+        control = self.shown.controls[self.trainer.conditions[0]].expand(3, -1, -1)[None].to(device)
+        noise = torch.randn(1, *self.shown.latent.shape, generator=keyed(0, 0)).expand(len(looks), -1, -1, -1).to(device)
+
+        def predict(x: Tensor, t: int, rows: Tensor) -> Tensor:
+            return objective.predicted(network, x, torch.tensor([t], device=device), rows, control.expand(len(x), -1, -1, -1))
+
+        return torch.cat((control.cpu(), decoded(self.vae.to(device), drawn(predict, text, empty, self.schedule, noise))))
+
+    def export(self, trained: nn.ModuleDict, folder: Path) -> None:
+        """The ControlNet in float16, and beside it the model that it was made for."""
+        standard.write_half(trained["controlnet"], folder / "controlnet")
+        complete(folder, Path(self.trainer.base))
+
+
+class _Controlled(nn.Module):
+    """The loss of a frozen UNet under a ControlNet that learns."""
+
+    def __init__(self, trainer: ControlTrainer) -> None:
+        super().__init__()
+        self.schedule = standard.schedule(trainer.base)
+        self.unet = standard.frozen(standard.unet(trainer.base))
+        self.encoder = standard.frozen(standard.text_encoder(trainer.base))
+        self.trained = nn.ModuleDict({"controlnet": standard.controlnet(trainer.base, self.unet, trainer.embedding)})
+
+    def text(self, tokens: Tensor) -> Tensor:
+        """Text [N, L, D] of tokens [N, L]."""
+        found: Tensor = self.encoder(input_ids=tokens).last_hidden_state
+        return found
+
+    def predicted(self, network: Any, x: Tensor, times: Tensor, text: Tensor, controls: Tensor) -> Tensor:
+        """What the UNet says of x [B, C, h, w] under `controls` [B, 3, 8 h, 8 w]."""
+        skips, middle = network(x, times, encoder_hidden_states=text, controlnet_cond=controls, return_dict=False)
+        more = {"down_block_additional_residuals": skips, "mid_block_additional_residual": middle}
+        found: Tensor = self.unet(x, times, encoder_hidden_states=text, **more).sample
+        return found
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            text = self.text(batch["tokens"])
+        x, target = noised(batch["latents"], batch["noise"], batch["times"], self.schedule)
+        found = self.predicted(self.trained["controlnet"], x, batch["times"], text, batch["controls"])
+        return {"loss": F.mse_loss(found.float(), target)}
