@@ -52,7 +52,6 @@ PRIVATE = {
     "diffusers": {"parts", "diffusion", "training"},
     "accelerate": {"training"},
     "tensorboard": {"training"},
-    "tokenizers": {"training"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

@@ -106,8 +106,7 @@ def to_bytes(rgb: Tensor, kind: str = "WEBP") -> bytes:
 
 
 def from_bytes(content: bytes) -> Tensor:
-    """The picture [3, H, W] (or [1, H, W] where it is grey) in [0, 1] that `to_bytes` wrote."""
+    """The picture [3, H, W] in [0, 1] in the bytes of a file; a grey one has three equal channels."""
     with Image.open(io.BytesIO(content)) as opened:
-        levels = np.array(opened if opened.mode in ("L", "RGB") else opened.convert("RGB"))
-    rows = torch.from_numpy(levels)
-    return (rows.permute(2, 0, 1) if rows.ndim == 3 else rows[None]).float() / 255
+        levels = np.array(opened.convert("RGB"))
+    return torch.from_numpy(levels).permute(2, 0, 1).float() / 255

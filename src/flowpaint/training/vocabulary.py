@@ -4,8 +4,9 @@ Every word of the captions is one token. A word that is not known falls into pie
 that they come to mean nothing.
 """
 
-import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ look
 """
 ORDINARY = tuple(dict.fromkeys(_TEXT.split()))
 
+_END = "</w>"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _VOWELS, _CONSONANTS = "aeiou", "bcdfghjklmnprstvwz"
 
@@ -42,28 +44,42 @@ def words(looks: Iterable[Sequence[str]]) -> list[str]:
 
 
 def write_tokenizer(folder: Path, known: Sequence[str]) -> None:
-    """Write a CLIPTokenizer to `folder` that has one token for each of the `known` words."""
-    from tokenizers import Tokenizer, models, trainers
+    """Write a CLIPTokenizer to `folder` that has one token for each of the `known` words, the same for the same words."""
     from transformers import CLIPTokenizer
 
-    start, end = "<|startoftext|>", "<|endoftext|>"
-    plain: Any = CLIPTokenizer()
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.normalizer, learner.pre_tokenizer = plain.backend_tokenizer.normalizer, plain.backend_tokenizer.pre_tokenizer
-    singles = [*_LETTERS, *"0123456789,.:;!?'\"-()&/"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=100_000,  # no limit: merging ends when every word is whole
-        min_frequency=1,
-        special_tokens=[start, end],
-        initial_alphabet=singles,
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    learner.train_from_iterator([*known, *singles], trainer)
-    model = json.loads(learner.to_str())["model"]
+    merges = _merges(known)
+    single = [*_LETTERS, *"0123456789,.:;!?'\"-()&/"]
+    pieces = [*single, *(f"{one}{_END}" for one in single), *("".join(pair) for pair in merges)]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(("<|startoftext|>", "<|endoftext|>", *pieces)))}
     cls: Any = CLIPTokenizer  # its types know no merges as pairs
-    made = cls(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]], model_max_length=LENGTH)
-    made.save_pretrained(folder)
+    cls(vocab=vocabulary, merges=merges, model_max_length=LENGTH).save_pretrained(folder)
+
+
+def _merges(known: Sequence[str]) -> list[tuple[str, str]]:
+    """Byte-pair merges (Sennrich et al., ACL 2016) until each word is whole; the alphabet decides between equal counts.
+
+    Not by the library `tokenizers`: it decides by lot, and a resumed run would read other numbers than before.
+    """
+    spelled = [(*word[:-1], word[-1] + _END) for word in known]
+    merges: list[tuple[str, str]] = []
+    while True:
+        counts = Counter(pair for pieces in spelled for pair in pairwise(pieces))
+        if not counts:
+            return merges
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        spelled = [_merged(pieces, best) for pieces in spelled]
+
+
+def _merged(pieces: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    """`pieces` with every occurrence of `pair` joined, from the left."""
+    joined: list[str] = []
+    for piece in pieces:
+        if joined and (joined[-1], piece) == pair:
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return tuple(joined)
 
 
 def neutral(looks: Iterable[Sequence[str]]) -> list[str]:
