@@ -63,8 +63,8 @@ def test_files_keep_every_level():
     assert torch.equal(from_bytes(to_bytes(rgb[:1])), rgb)
 
 
-def test_samples_hold_a_look_its_words_and_the_edges_of_the_source(pictures):
-    found = samples(pictures)
+def test_samples_hold_a_look_its_words_and_the_edges_of_the_source(tiny_pictures):
+    found = samples(tiny_pictures)
     assert len(found) == 4 * (1 + len(LOOKS))
     plain, *painted = found[: 1 + len(LOOKS)]
     source = from_bytes(plain.files["picture.webp"])
@@ -78,11 +78,11 @@ def test_samples_hold_a_look_its_words_and_the_edges_of_the_source(pictures):
         assert set(from_bytes(sample.files["canny.webp"]).unique().tolist()) <= {0.0, 1.0}
 
 
-def test_latents_are_those_of_the_autoencoder(pictures, latents, autoencoder):
+def test_latents_are_those_of_the_autoencoder(tiny_pictures, tiny_latents, tiny_autoencoder):
     from flowpaint.training.standard import autoencoder as read
 
-    network = read(autoencoder).eval()
-    before, after = samples(pictures), samples(latents)
+    network = read(tiny_autoencoder).eval()
+    before, after = samples(tiny_pictures), samples(tiny_latents)
     assert len(before) == len(after) and "picture.webp" not in after[0].files
     for old, new in zip(before[:3], after[:3], strict=True):
         with torch.no_grad():
@@ -91,11 +91,11 @@ def test_latents_are_those_of_the_autoencoder(pictures, latents, autoencoder):
         assert old.files["json"] == new.files["json"] and old.files["canny.webp"] == new.files["canny.webp"]
 
 
-def test_broken_pictures_are_left_out(tmp_path, autoencoder):
+def test_broken_pictures_are_left_out(tmp_path, tiny_autoencoder):
     with ShardWriter(tmp_path / "in") as shards:
         shards.write({"picture.webp": b"no picture", "json": b"{}"})
         shards.write({"picture.webp": to_bytes(torch.rand(3, 64, 64)), "json": b"{}"})
-    assert encode_pictures(tmp_path / "in", tmp_path / "out", base=autoencoder, progress=quiet) == 1
+    assert encode_pictures(tmp_path / "in", tmp_path / "out", base=tiny_autoencoder, progress=quiet) == 1
 
 
 def test_clips_of_scenes_carry_exact_flow(tmp_path):
@@ -118,9 +118,9 @@ def film(tmp_path, cut):
     return path, cut
 
 
-def test_videos_are_cut_at_shots_and_measured(film, autoencoder, tmp_path):
+def test_videos_are_cut_at_shots_and_measured(film, tiny_autoencoder, tmp_path):
     path, cut = film
-    cutter = ClipCutter(length=3, stride=2, size=64, base=autoencoder)
+    cutter = ClipCutter(length=3, stride=2, size=64, base=tiny_autoencoder)
     count = prepare_clips([path], tmp_path / "out", cutter=cutter, executor=LocalExecutor(), progress=quiet)
     found = samples(tmp_path / "out")
     assert len(found) == count > 1

@@ -37,12 +37,12 @@ def stop_at(step):
 @pytest.mark.parametrize(
     "kind", ["autoencoder", *(pytest.param(one, marks=pytest.mark.slow) for one in ("image", "control", "lora"))]
 )
-def test_a_stopped_run_ends_as_if_it_had_not_been(kind, pictures, latents, autoencoder, model, tmp_path):
+def test_a_stopped_run_ends_as_if_it_had_not_been(kind, tiny_pictures, tiny_latents, tiny_autoencoder, tiny_family, tmp_path):
     recipe, data = {
-        "autoencoder": (AUTOENCODER, pictures),
-        "image": ({**IMAGE, "base": autoencoder}, latents),
-        "control": ({**CONTROL, "base": model}, latents),
-        "lora": ({**IMAGE, "base": model, "tune": "lora", "rank": 2}, latents),
+        "autoencoder": (AUTOENCODER, tiny_pictures),
+        "image": ({**IMAGE, "base": tiny_autoencoder}, tiny_latents),
+        "control": ({**CONTROL, "base": tiny_family}, tiny_latents),
+        "lora": ({**IMAGE, "base": tiny_family, "tune": "lora", "rank": 2}, tiny_latents),
     }[kind]
     whole = started(recipe, data, tmp_path / "whole")
     exported(whole)
@@ -61,8 +61,8 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(kind, pictures, latents, autoe
         assert torch.equal(weight, again.task.trained.state_dict()[name]), name
 
 
-def test_a_family_opens_as_a_model(latents, model, tmp_path):
-    folder = exported(started({**CONTROL, "base": model}, latents, tmp_path))
+def test_a_family_opens_as_a_model(tiny_latents, tiny_family, tmp_path):
+    folder = exported(started({**CONTROL, "base": tiny_family}, tiny_latents, tmp_path))
     mini = LatentDiffusion(weights=str(folder), controlnets=(str(folder / "controlnet"),))
     mini.check()
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -76,44 +76,44 @@ def test_a_family_opens_as_a_model(latents, model, tmp_path):
         assert {one.dtype for one in load_file(file).values()} <= {torch.float16, torch.int64}
 
 
-def test_diffusers_own_scheduler_has_the_same_levels(model):
+def test_diffusers_own_scheduler_has_the_same_levels(tiny_family):
     from diffusers import DDIMScheduler
 
-    theirs = DDIMScheduler.from_pretrained(Path(model) / "scheduler")
-    ours = Schedule.from_config(json.loads((Path(model) / "scheduler" / "scheduler_config.json").read_text()))
+    theirs = DDIMScheduler.from_pretrained(Path(tiny_family) / "scheduler")
+    ours = Schedule.from_config(json.loads((Path(tiny_family) / "scheduler" / "scheduler_config.json").read_text()))
     assert torch.allclose(theirs.alphas_cumprod.double(), torch.tensor(ours.alpha_bar, dtype=torch.float64), atol=1e-6)
 
 
 @pytest.mark.slow
-def test_a_lora_of_the_trainer_fits_the_model(latents, model, tmp_path):
-    folder = exported(started({**IMAGE, "base": model, "tune": "lora", "rank": 2}, latents, tmp_path, rate=0.01))
+def test_a_lora_of_the_trainer_fits_the_model(tiny_latents, tiny_family, tmp_path):
+    folder = exported(started({**IMAGE, "base": tiny_family, "tune": "lora", "rank": 2}, tiny_latents, tmp_path, rate=0.01))
     assert [one.name for one in folder.iterdir()] == ["pytorch_lora_weights.safetensors"]
-    plain = LatentDiffusion(weights=model)
-    changed = LatentDiffusion(weights=model, lora=(str(folder / "pytorch_lora_weights.safetensors"),))
+    plain = LatentDiffusion(weights=tiny_family)
+    changed = LatentDiffusion(weights=tiny_family, lora=(str(folder / "pytorch_lora_weights.safetensors"),))
     changed.check()
     text, x = plain.embed(Edit(prompt="sepia")), torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     assert not torch.equal(plain.denoiser(text)(x, 500), changed.denoiser(text)(x, 500))
 
 
 @pytest.mark.slow
-def test_only_what_learns_changes(latents, model, tmp_path):
-    folder = exported(started({**IMAGE, "base": model, "train_text": False}, latents, tmp_path, rate=0.01))
+def test_only_what_learns_changes(tiny_latents, tiny_family, tmp_path):
+    folder = exported(started({**IMAGE, "base": tiny_family, "train_text": False}, tiny_latents, tmp_path, rate=0.01))
     for part, name, moved in (("unet", "diffusion_pytorch_model", True), ("text_encoder", "model", False)):
-        before = load_file(Path(model) / part / f"{name}.safetensors")
+        before = load_file(Path(tiny_family) / part / f"{name}.safetensors")
         after = load_file(folder / part / f"{name}.safetensors")
         assert all(torch.equal(before[one], after[one]) for one in before) is not moved, part
 
 
-def test_an_autoencoder_goes_on_from_its_weights(pictures, autoencoder, tmp_path):
-    first = started({**AUTOENCODER, "start": autoencoder}, pictures, tmp_path, rate=1e-9, steps=1)
-    shown = torch.stack(first_of(pictures, first.task.read, 2))
-    kept = reconstructed(read_autoencoder(autoencoder), shown)
+def test_an_autoencoder_goes_on_from_its_weights(tiny_pictures, tiny_autoencoder, tmp_path):
+    first = started({**AUTOENCODER, "start": tiny_autoencoder}, tiny_pictures, tmp_path, rate=1e-9, steps=1)
+    shown = torch.stack(first_of(tiny_pictures, first.task.read, 2))
+    kept = reconstructed(read_autoencoder(tiny_autoencoder), shown)
     assert torch.allclose(reconstructed(first.task.trained["vae"], shown), kept, atol=1e-5)
 
 
-def test_standardised_latents_have_unit_variance_and_the_pictures_stay(pictures, tmp_path):
-    one = started(AUTOENCODER, pictures, tmp_path)
-    network, shown = one.task.trained["vae"].eval(), torch.stack(first_of(pictures, one.task.read, 8))
+def test_standardised_latents_have_unit_variance_and_the_pictures_stay(tiny_pictures, tmp_path):
+    one = started(AUTOENCODER, tiny_pictures, tmp_path)
+    network, shown = one.task.trained["vae"].eval(), torch.stack(first_of(tiny_pictures, one.task.read, 8))
     changed = standardised(network, shown)
     with torch.no_grad():
         before, after = (net.encode(shown * 2 - 1).latent_dist for net in (network, changed))
@@ -122,6 +122,17 @@ def test_standardised_latents_have_unit_variance_and_the_pictures_stay(pictures,
         scale = after.mean.std(dim=(0, 2, 3)) / before.mean.std(dim=(0, 2, 3))
         assert torch.allclose(after.std, before.std * scale[:, None, None], rtol=1e-3)
     assert torch.allclose(reconstructed(changed, shown), reconstructed(network, shown), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_gradients_computed_again_are_the_same(tiny_latents, tiny_autoencoder, tmp_path):
+    recipe = {**IMAGE, "base": tiny_autoencoder}
+    plain = started(recipe, tiny_latents, tmp_path / "a", bf16=False)
+    sparing = started(recipe, tiny_latents, tmp_path / "b", bf16=False, checkpointing=True)
+    for one in (plain, sparing):
+        one.run(quiet, quiet)
+    for name, weight in plain.task.trained.state_dict().items():
+        assert torch.allclose(weight, sparing.task.trained.state_dict()[name], atol=1e-5), name
 
 
 # ------------------------------------------------------------------------------------------------------------------ losses
@@ -153,9 +164,9 @@ def test_a_network_that_knows_the_answer_draws_it():
     assert torch.allclose(drawn(perfect, text, text, schedule, torch.randn(1, 4, 6, 6, generator=keyed(3))), x0, atol=1e-4)
 
 
-def test_batches_are_crops_until_the_last_share_of_the_run(latents, autoencoder):
-    task = ImageTrainer(**{**_plain(IMAGE), "base": autoencoder})(latents)
-    rows = first_of(latents, task.read, 4)
+def test_batches_are_crops_until_the_last_share_of_the_run(tiny_latents, tiny_autoencoder):
+    task = ImageTrainer(**{**_plain(IMAGE), "base": tiny_autoencoder})(tiny_latents)
+    rows = first_of(tiny_latents, task.read, 4)
     early, late = (task.batch(rows, keyed(0, 1), progress) for progress in (0.4, 0.6))
     assert early["latents"].shape == (4, 4, 4, 4) and late["latents"].shape == (4, 4, 8, 8)
     assert early["tokens"].shape == (4, 32) and early["times"].max() < 1000
@@ -164,9 +175,9 @@ def test_batches_are_crops_until_the_last_share_of_the_run(latents, autoencoder)
     assert all(torch.equal(early[name], again[name]) for name in early)
 
 
-def test_control_maps_are_cropped_with_the_latents(latents, model):
-    task = ControlTrainer(**{**_plain(CONTROL), "base": model, "conditions": ("canny",)})(latents)
-    rows = first_of(latents, task.read, 3)
+def test_control_maps_are_cropped_with_the_latents(tiny_latents, tiny_family):
+    task = ControlTrainer(**{**_plain(CONTROL), "base": tiny_family, "conditions": ("canny",)})(tiny_latents)
+    rows = first_of(tiny_latents, task.read, 3)
     batch = task.batch(rows, keyed(0, 7), 0.0)
     for row, latent, control in zip(rows, batch["latents"], batch["controls"], strict=True):
         found = [
@@ -194,18 +205,18 @@ def _plain(recipe):
         (lambda data: ControlTrainer(conditions=()), "do not train"),
     ],
 )
-def test_values_that_do_not_fit_are_refused(make, message, latents):
+def test_values_that_do_not_fit_are_refused(make, message, tiny_latents):
     with pytest.raises(ConfigError, match=message):
-        make(latents)
+        make(tiny_latents)
 
 
-def test_a_model_that_lacks_a_part_is_told(latents, autoencoder, pictures, tmp_path):
+def test_a_model_that_lacks_a_part_is_told(tiny_latents, tiny_autoencoder, tiny_pictures, tmp_path):
     with pytest.raises(WeightsError, match="no autoencoder"):
-        ImageTrainer()(latents)
+        ImageTrainer()(tiny_latents)
     with pytest.raises(WeightsError, match="There is no folder"):
-        ImageTrainer(base=str(tmp_path / "nowhere"))(latents)
+        ImageTrainer(base=str(tmp_path / "nowhere"))(tiny_latents)
     with pytest.raises(WeightsError, match="has no unet"):
-        ControlTrainer(base=autoencoder)(latents)
-    wide = exported(started({**AUTOENCODER, "channels": 8}, pictures, tmp_path, steps=1))
+        ControlTrainer(base=tiny_autoencoder)(tiny_latents)
+    wide = exported(started({**AUTOENCODER, "channels": 8}, tiny_pictures, tmp_path, steps=1))
     with pytest.raises(InputError, match="have 4 channels"):
-        ImageTrainer(base=str(wide), widths=(16, 32), head=8, groups=8, text_width=16)(latents)
+        ImageTrainer(base=str(wide), widths=(16, 32), head=8, groups=8, text_width=16)(tiny_latents)

@@ -84,9 +84,9 @@ class Training:
         self.task, self.how, self.records = task, how, records
         self.accelerator: Accelerator = Accelerator(cpu=device == "cpu")
         self.device = self.accelerator.device
-        for network in task.trained.values():
-            if how.checkpointing:
-                network.enable_gradient_checkpointing()  # type: ignore[operator]
+        if how.checkpointing:
+            for network in task.trained.values():
+                _checkpoint_gradients(network)
         task.objective.to(self.device).train()
         self.averaged = AveragedModel(task.trained, multi_avg_fn=averaging(how.ema))
         self.optimiser: Any = how(one for one in task.trained.parameters() if one.requires_grad)
@@ -259,6 +259,14 @@ class Training:
             pictures = self.task.show(self.networks.eval()).float().cpu()
         write_sheet(self.records.folder / "samples" / f"step-{self.step:06d}.png", pictures)
         writer.add_images("samples", pictures, self.step)
+
+
+def _checkpoint_gradients(network: Any) -> None:
+    """Let `network` keep less for the way back and compute it again: diffusers and transformers name it differently."""
+    if hasattr(network, "enable_gradient_checkpointing"):
+        network.enable_gradient_checkpointing()
+    else:
+        network.gradient_checkpointing_enable()
 
 
 def keyed(seed: int, *key: int) -> torch.Generator:
