@@ -13,7 +13,7 @@ from flowpaint.training.synth import synth_pictures
 HOW = {"steps": 4, "batch": 3, "warmup": 1, "save_every": 2, "log_every": 1, "show_every": 4}
 LOOKS = ("sepia", "night", "neon")
 
-AUTOENCODER = {"part": "autoencoder", "widths": [8, 8, 16, 16], "channels": 4, "size": 32}
+AUTOENCODER = {"part": "autoencoder", "widths": [16, 20, 24, 32], "channels": 4, "size": 32}
 IMAGE = {
     "part": "image", "widths": [16, 32], "head": 8, "groups": 8, "text_width": 16, "text_layers": 1, "crop": 4,
     "looks": list(LOOKS), "late": 0.5,

@@ -1,10 +1,11 @@
 """`AutoencoderTrainer`: an autoencoder whose latents a small diffusion network can learn (Rombach et al., CVPR 2022)."""
 
-import io
+import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,29 +15,33 @@ from ..errors import ConfigError
 from ..seams import default
 from .loop import Batch
 from .pictures import from_bytes
+from .principal import with_principal_start
 from .recipes import AdamW
 from .shards import Sample, first_of
 
-_KEPT = 32  # pictures kept to show and to measure the latents on
+_KEPT = 64  # pictures kept to show, to begin from, and to measure the latents on
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderTrainer:
     """Trains an `AutoencoderKL` on random crops of `size` pixels.
 
-    The loss is the squared error + `l1` times the absolute one (pictures in [-1, 1]) + `kl` times the mean divergence of the
-    posterior from a unit Gaussian, of latents with `noise` times their deviation added: they then bear the errors of a diffusion
-    network. Each width but the last halves the sides. `start` is a folder with weights to begin from.
+    The loss is the squared error + `l1` times the absolute one (pictures in [-1, 1]) + `shrink` times the mean square of the
+    latents (that part of the divergence from a unit Gaussian which depends on the mean). `noise` times the latents' deviation is
+    added to them, so that they bear the errors of a diffusion network; it is the posterior's deviation in what is written. Each
+    width but the last halves the sides. Weights begin as a transform to principal components ("principal"), drawn by lot
+    ("random"), or as those in the folder `start`.
     """
 
     widths: tuple[int, ...] = (16, 32, 96, 160)
     layers: int = 1
     channels: int = 16
-    groups: int = 8
+    groups: int = 4
     size: int = 128
     l1: float = 0.1
-    kl: float = 2e-5
+    shrink: float = 1e-5
     noise: float = 0.05
+    first: Literal["principal", "random"] = "principal"
     start: str = ""
     optimisation: AdamW = default("optimisation", "adamw")
 
@@ -61,6 +66,8 @@ class AutoencoderTask:
         self.trainer = trainer
         self.objective = _Reconstruction(trainer)
         self._kept = first_of(data, self.read, _KEPT)
+        if trainer.first == "principal" and not trainer.start:
+            with_principal_start(self.trained["vae"], torch.stack(self._kept) * 2 - 1)
 
     @property
     def trained(self) -> nn.ModuleDict:
@@ -80,7 +87,7 @@ class AutoencoderTask:
         return batch
 
     def batch(self, rows: Sequence[Tensor], generator: torch.Generator, progress: float) -> Batch:
-        """Crops [B, 3, size, size] in [-1, 1], half of them mirrored, and noise for the latents and their posterior."""
+        """Crops [B, 3, size, size] in [-1, 1], half of them mirrored, and noise for the latents."""
         del progress
         size, trainer = self.trainer.size, self.trainer
         crops = []
@@ -92,8 +99,8 @@ class AutoencoderTask:
             crop = picture[:, top : top + size, left : left + size]
             crops.append(crop.flip(-1) if turned else crop)
         cells = size // 2 ** (len(trainer.widths) - 1)
-        noise = torch.randn(2, len(rows), trainer.channels, cells, cells, generator=generator)
-        return {"pictures": torch.stack(crops) * 2 - 1, "noise": noise[0], "sampled": noise[1]}
+        noise = torch.randn(len(rows), trainer.channels, cells, cells, generator=generator)
+        return {"pictures": torch.stack(crops) * 2 - 1, "noise": noise}
 
     def show(self, trained: nn.ModuleDict) -> Tensor:
         """Eight pictures of the data and, below, what comes back of them."""
@@ -102,7 +109,7 @@ class AutoencoderTask:
 
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:
         """`vae` in float16, its latents standardised on pictures of the data."""
-        network = standardised(trained["vae"], torch.stack(self._kept))
+        network = standardised(trained["vae"], torch.stack(self._kept), noise=self.trainer.noise)
         network.half().save_pretrained(folder / "vae")
 
 
@@ -117,19 +124,15 @@ class _Reconstruction(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         network: Any = self.trained["vae"]
         pictures, trainer = batch["pictures"], self.trainer
-        posterior = network.encode(pictures).latent_dist
-        mean = posterior.mean.float()
-        latents = mean + posterior.std.float() * batch["sampled"]
-        latents = latents + trainer.noise * mean.detach().std() * batch["noise"]
-        back = network.decode(latents).sample.float()
-        squared, absolute = F.mse_loss(back, pictures), F.l1_loss(back, pictures)
-        divergence = 0.5 * (mean.square() + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-        psnr = 10 * torch.log10(4 / squared.detach())
+        latents = network.encode(pictures).latent_dist.mean.float()
+        noise = trainer.noise * latents.detach().std() * batch["noise"]
+        back = network.decode(latents + noise).sample.float()
+        squared, absolute, size = F.mse_loss(back, pictures), F.l1_loss(back, pictures), latents.square().mean()
         return {
-            "loss": squared + trainer.l1 * absolute + trainer.kl * divergence,
+            "loss": squared + trainer.l1 * absolute + trainer.shrink * size,
             "squared": squared,
-            "divergence": divergence,
-            "psnr": psnr,
+            "latents": size,
+            "psnr": 10 * torch.log10(4 / squared.detach()),
         }
 
 
@@ -166,23 +169,22 @@ def reconstructed(network: Any, pictures: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def standardised(network: Any, pictures: Tensor) -> Any:
-    """A copy of `network` whose latents have mean 0 and deviation 1 in each channel on `pictures` [N, 3, H, W] in [0, 1].
+def standardised(network: Any, pictures: Tensor, noise: float) -> Any:
+    """A copy of `network` whose latents have mean 0 and deviation 1 in each channel on `pictures` [N, 3, H, W] in [0, 1], and a
+    posterior of deviation `noise`.
 
     The change is folded into the 1 x 1 convolutions on both sides of the latents: what comes back stays as it was.
     """
-    kept = io.BytesIO()
-    torch.save(network, kept)
-    kept.seek(0)
-    copy: Any = torch.load(kept, weights_only=False)
-    device = next(copy.parameters()).device
-    latents = torch.cat([copy.encode(one[None].to(device) * 2 - 1).latent_dist.mean for one in pictures])
+    changed: Any = copy.deepcopy(network).eval()
+    device = next(changed.parameters()).device
+    latents = torch.cat([changed.encode(one[None].to(device) * 2 - 1).latent_dist.mean for one in pictures])
     mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
-    into, out = copy.quant_conv, copy.post_quant_conv
-    into.weight[: len(mean)] /= deviation[:, None, None, None]
-    into.bias[: len(mean)] = (into.bias[: len(mean)] - mean) / deviation
-    into.bias[len(mean) :] -= 2 * deviation.log()  # the posterior's log variance
+    into, out, count = changed.quant_conv, changed.post_quant_conv, len(mean)
+    into.weight[:count] /= deviation[:, None, None, None]
+    into.bias[:count] = (into.bias[:count] - mean) / deviation
+    into.weight[count:] = 0.0
+    into.bias[count:] = 2 * math.log(max(noise, 1e-6))  # the posterior's log variance
     out.bias += out.weight[..., 0, 0] @ mean  # before the weights take the deviation
     out.weight *= deviation[None, :, None, None]
-    copy.register_to_config(scaling_factor=1.0, shift_factor=0.0)
-    return copy.eval()
+    changed.register_to_config(scaling_factor=1.0, shift_factor=0.0)
+    return changed
