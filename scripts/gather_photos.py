@@ -17,19 +17,19 @@ from PIL import Image
 _SKIMAGE = {
     "rocket.jpg": ("a rocket at night", "SpaceX", "public domain"),
     "hubble_deep_field.jpg": ("stars in a dark sky", "NASA, ESA", "public domain"),
-    "ihc.png": ("brown and blue tissue", "IHC colour image, scikit-image", "no known restrictions"),
-    "retina.jpg": ("an orange eye", "Häggström", "public domain"),
-    "motorcycle_left.png": ("a motorcycle in a workshop", "Scharstein and others, Middlebury", "CC0"),
+    "ihc.png": ("brown and blue tissue", "Center for Microscopy And Molecular Imaging", "no known restrictions"),
+    "retina.jpg": ("an orange eye", "Mikael Häggström", "CC0"),
+    "motorcycle_left.png": ("a motorcycle in a workshop", "Nesic and others, Middlebury 2014", "not stated"),
     "camera.png": ("a man with a camera", "Lav Varshney", "CC0"),
     "coins.png": ("coins", "Brooklyn Museum", "no known restrictions"),
     "brick.png": ("a brick wall", "CC0 Textures", "CC0"),
     "grass.png": ("grass", "Dominik Ostertag", "CC0"),
     "gravel.png": ("gravel", "CC0 Textures", "CC0"),
-    "moon.png": ("the moon", "NASA", "public domain"),
+    "moon.png": ("the moon", "not stated", "not stated"),
 }
 _SKLEARN = {
-    "china.jpg": ("a temple with trees", "Kit (Flickr)", "CC BY 2.0"),
-    "flower.jpg": ("a flower", "danielbuechele (Flickr)", "CC BY 2.0"),
+    "china.jpg": ("a temple with trees", "danielbuechele (Flickr)", "CC BY 2.0"),
+    "flower.jpg": ("a flower", "vultilion (Flickr)", "CC BY 2.0"),
 }
 _LOMIRI = {
     "Bridge_by_Sander_Klootwijk": ("a bridge under a blue sky", "Sander Klootwijk", "CC BY-SA 4.0"),

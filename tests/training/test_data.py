@@ -91,6 +91,13 @@ def test_latents_are_those_of_the_autoencoder(tiny_pictures, tiny_latents, tiny_
         assert old.files["json"] == new.files["json"] and old.files["canny.webp"] == new.files["canny.webp"]
 
 
+def test_bfloat16_errs_by_thousandths(tiny_pictures, tiny_latents, tiny_autoencoder, tmp_path):
+    encode_pictures(tiny_pictures, tmp_path, base=tiny_autoencoder, bf16=True, progress=quiet)
+    pairs = zip(samples(tiny_latents), samples(tmp_path), strict=True)
+    errors = torch.stack([(array(a, "latent") - array(b, "latent")).abs().mean() for a, b in pairs])
+    assert 0 < errors.mean() < 0.02  # of a deviation of 1
+
+
 def test_broken_pictures_are_left_out(tmp_path, tiny_autoencoder):
     with ShardWriter(tmp_path / "in") as shards:
         shards.write({"picture.webp": b"no picture", "json": b"{}"})

@@ -144,7 +144,7 @@ def prepare(
     if len(inputs) == 1 and any(inputs[0].glob("*.tar")):
         if model is None:
             raise InputError(f"{inputs[0]} holds pictures, and no model was named to encode them. Give its folder by --model.")
-        return encode_pictures(inputs[0], output, base=str(model), device=resolve_device(device), progress=progress)
+        return encode_pictures(inputs[0], output, base=str(model), device=resolve_device(device), bf16=True, progress=progress)
     cutter = seams.build("cutter", "clips", base="" if model is None else str(model))
     for setting in settings:
         path, _, value = setting.partition("=")

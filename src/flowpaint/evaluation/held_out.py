@@ -51,7 +51,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 def reconstruction(model: LatentDiffusion, picture: Tensor) -> float:
     """PSNR in dB of a picture [3, H, W] in [0, 1] that went through the model's autoencoder."""
-    return psnr(model.decode(model.encode(picture[None]), size=picture.shape[-2:])[0], picture)  # type: ignore[arg-type]
+    return psnr(model.decode(model.encode(picture[None]), size=(picture.shape[1], picture.shape[2]))[0], picture)
 
 
 def edited(model: LatentDiffusion, picture: Tensor, prompts: Sequence[str], trial: Trial) -> Tensor:
@@ -60,12 +60,15 @@ def edited(model: LatentDiffusion, picture: Tensor, prompts: Sequence[str], tria
     times = noise_levels(trial.num_steps, strength=trial.strength, schedule=model.schedule)
     condition: seams.SpatialCondition = seams.build("condition", trial.condition)
     latents = model.encode(picture[None]).expand(len(prompts), -1, -1, -1)
+    size = picture.shape[1], picture.shape[2]
+    if not times:
+        return model.decode(latents, size=size)
     noise = torch.randn(latents[:1].shape, generator=run.generator())
     text = model.embed([Edit(prompt=prompt) for prompt in prompts])
     controls = [condition(picture[None])] if model.controlnets else []
     denoise = model.denoiser(text, controls, guidance=trial.guidance)
     done = sample(denoise, add_noise(latents, times[0].t, noise), times, run=run)
-    return model.decode(done, size=(picture.shape[1], picture.shape[2]))
+    return model.decode(done, size=size)
 
 
 def teachers(picture: Tensor, looks: Sequence[str]) -> dict[str, Tensor]:

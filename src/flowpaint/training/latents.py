@@ -16,21 +16,31 @@ from .standard import autoencoder, frozen
 Progress = Callable[[str, int, int], None]
 
 
-def encode_pictures(source: Path, output: Path, *, base: str, batch: int = 8, device: str = "cpu", progress: Progress) -> int:
+def encode_pictures(
+    source: Path,
+    output: Path,
+    *,
+    base: str,
+    batch: int = 8,
+    device: str = "cpu",
+    bf16: bool = False,
+    progress: Progress,
+) -> int:
     """The number of samples of `source` written to `output`, `picture.webp` of each turned into `latent.npy`.
 
     The latent is float16 [C, h, w], the mode of the posterior of the autoencoder in the folder `base`, scaled as
-    `LatentDiffusion` scales it. Samples without a sound picture are left out.
+    `LatentDiffusion` scales it; `bf16` runs the network in bfloat16, which errs by some thousandths of a deviation. Samples without a sound picture are left out.
     """
     network = frozen(autoencoder(base)).to(device)
     shards = shards_in(source)
     written = 0
     with ShardWriter(output) as kept:
         for number, path in enumerate(shards):
-            for sample, latent in _encoded(read_shard(path)[0], network, batch):
-                files = {name: content for name, content in sample.files.items() if name != "picture.webp"}
-                kept.write({"latent.npy": latent, **files})
-                written += 1
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+                for sample, latent in _encoded(read_shard(path)[0], network, batch):
+                    files = {name: content for name, content in sample.files.items() if name != "picture.webp"}
+                    kept.write({"latent.npy": latent, **files})
+                    written += 1
             progress("latents", number + 1, len(shards))
     return written
 
