@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny_training import CONTROL, exported, quiet, started
 
 from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.evaluation import held_out
 from flowpaint.evaluation.held_out import Trial, edited, judge_looks, psnr, reconstruction, teachers
+from tiny_training import CONTROL, exported, quiet, started
 
 TRIAL = Trial(num_steps=4, strength=0.5)
 

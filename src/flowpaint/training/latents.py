@@ -29,7 +29,8 @@ def encode_pictures(
     """The number of samples of `source` written to `output`, `picture.webp` of each turned into `latent.npy`.
 
     The latent is float16 [C, h, w], the mode of the posterior of the autoencoder in the folder `base`, scaled as
-    `LatentDiffusion` scales it; `bf16` runs the network in bfloat16, which errs by some thousandths of a deviation. Samples without a sound picture are left out.
+    `LatentDiffusion` scales it. `bf16` runs the network in bfloat16, which errs by some thousandths of a deviation. Samples
+    without a sound picture are left out.
     """
     network = frozen(autoencoder(base)).to(device)
     shards = shards_in(source)

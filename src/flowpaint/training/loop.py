@@ -105,7 +105,7 @@ class Training:
     def _restore(self) -> Position:
         state = self.records.load()
         if state is None:
-            self.records.rewind(0)
+            self._rewind()
             return Position()
         cools_at = min(self.how.cools_at, replace(self.how, steps=state["steps"]).cools_at)
         if self.how.steps != state["steps"] and state["step"] > cools_at:
@@ -113,12 +113,21 @@ class Training:
                 f"The run has taken {state['step']} of {state['steps']} steps and cannot be made {self.how.steps} long. "
                 "Leave its length, or start another run from its weights."
             )
+        if len(state["positions"]) != self.accelerator.num_processes:
+            raise InputError(
+                f"The run was begun by {len(state['positions'])} processes and goes on with {self.accelerator.num_processes}. "
+                "Use as many as before, or start another run from its weights."
+            )
         self.task.trained.load_state_dict(state["trained"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])
-        self.records.rewind(self.step)
+        self._rewind()
         return Position(**state["positions"][self.accelerator.process_index])
+
+    def _rewind(self) -> None:
+        if self.is_main:
+            self.records.rewind(self.step)
 
     # --------------------------------------------------------------------------------------------------------------- steps
 
@@ -225,7 +234,7 @@ class Training:
         from accelerate.utils import gather_object
 
         positions = gather_object([asdict(self.stream.position)])
-        if self.accelerator.is_main_process:
+        if self.is_main:
             self.records.save(
                 {
                     "step": self.step,
@@ -238,7 +247,7 @@ class Training:
             )
 
     def _writer(self) -> Any:
-        if not self.accelerator.is_main_process:
+        if not self.is_main:
             return None
         from torch.utils.tensorboard import SummaryWriter
 
