@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from conftest import ROOT
 from flowpaint import api
 from flowpaint.api import toml
+from flowpaint.errors import InputError
 from tiny_training import AUTOENCODER
 
 HOW = {"part": "adamw", "steps": 6, "batch": 2, "warmup": 1, "save_every": 2, "log_every": 1, "show_every": 6}
@@ -91,3 +93,22 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, recipe, tiny_picture
     file = "export/vae/diffusion_pytorch_model.safetensors"
     expected, found = load_file(tmp_path / "whole" / file), load_file(tmp_path / "run" / file)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_run(tmp_path, recipe, tiny_pictures):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [
+        sys.executable, "-m", "torch.distributed.run", "--master-port", str(port), "--nproc_per_node", "2", "--no-python", "--",
+        sys.executable, "-m", "flowpaint", "train", "autoencoder", str(recipe), "--data", str(tiny_pictures),
+        "--run", str(tmp_path / "run"), "--device", "cpu",
+    ]  # fmt: skip
+    subprocess.run(words, check=True, capture_output=True)
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    places = [16 * one["epoch"] + one["place"] for one in state["positions"]]  # 16 samples make an epoch
+    assert state["step"] == 6 and len(places) == 2 and abs(places[0] - places[1]) == 1
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 6
+    with pytest.raises(InputError, match="was begun by 2 processes"):
+        api.train("autoencoder", recipe, data=tiny_pictures, run=tmp_path / "run", device="cpu")
