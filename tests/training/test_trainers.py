@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from flowpaint.training.autoencoder import AutoencoderTrainer, reconstructed, st
 from flowpaint.training.control import ControlTrainer
 from flowpaint.training.image import ImageTrainer
 from flowpaint.training.loop import keyed
-from flowpaint.training.noising import drawn, noised
+from flowpaint.training.noising import channel_weights, drawn, noised, weighted
 from flowpaint.training.shards import first_of
 from flowpaint.training.standard import autoencoder as read_autoencoder
 from flowpaint.types import Edit
@@ -171,6 +172,27 @@ def test_targets_are_the_papers(prediction):
         assert torch.allclose(x[row], level.alpha * x0[row] + level.sigma * eps[row], atol=1e-6)
         expected = {"eps": eps[row], "v": level.alpha * eps[row] - level.sigma * x0[row], "sample": x0[row]}[prediction]
         assert torch.allclose(target[row], expected, atol=1e-6)
+
+
+class Painter:
+    """Decodes two channels: the first shows four times as much as the second."""
+
+    config = SimpleNamespace(scaling_factor=1.0, shift_factor=0.0)
+    dtype = torch.float32
+
+    def decode(self, latents):
+        return SimpleNamespace(sample=(0.04 * latents[:, :1] + 0.01 * latents[:, 1:]).expand(-1, 3, -1, -1))
+
+
+def test_channels_weigh_as_they_show():
+    latents = torch.randn(3, 2, 5, 5, generator=torch.Generator().manual_seed(3))
+    latents[:, 0] *= 1 / latents[:, 0].std()
+    latents[:, 1] *= 1 / latents[:, 1].std()
+    assert channel_weights(Painter(), latents, 0.0).tolist() == [1.0, 1.0]
+    assert channel_weights(Painter(), latents, 1.0).tolist() == pytest.approx([1.6, 0.4], abs=1e-3)
+    assert channel_weights(Painter(), latents, 2.0).tolist() == pytest.approx([32 / 17, 2 / 17], abs=1e-3)
+    error = torch.tensor([1.0, 2.0])[:, None, None].expand(1, 2, 5, 5)
+    assert weighted(error, torch.zeros(1, 2, 5, 5), torch.tensor([1.6, 0.4])).item() == pytest.approx((1.6 + 4 * 0.4) / 2)
 
 
 def test_a_network_that_knows_the_answer_draws_it():

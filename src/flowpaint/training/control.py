@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError, WeightsError
@@ -14,11 +13,12 @@ from ..seams import default
 from . import standard
 from .family import CONDITIONS, LOOKS, complete, part_of
 from .loop import Batch, keyed
-from .noising import decoded, drawn, noised
+from .noising import channel_weights, decoded, drawn, noised, weighted
 from .reading import Captioner, Latent, cropped, read_latent
 from .recipes import AdamW
 from .shards import Sample, first_of
 
+_WEIGHED = 4  # pictures on which it is measured what a channel shows
 _NEEDED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -28,7 +28,7 @@ class ControlTrainer:
 
     It starts as a copy of the UNet's encoder (or from the one in `base`) and reads one of `conditions` by lot in each sample,
     through convolutions of `embedding` widths: each but the first halves the map, so that it meets the latent's cells. Crops have
-    `crop` cells, 0: whole latents. A share `drop` of the captions is empty.
+    `crop` cells, 0: whole latents. A share `drop` of the captions is empty. `visible` weighs channels as in `ImageTrainer`.
     """
 
     base: str = ""
@@ -36,6 +36,7 @@ class ControlTrainer:
     embedding: tuple[int, ...] = (8, 16, 32, 64)
     crop: int = 16
     drop: float = 0.1
+    visible: float = 0.0
     looks: tuple[str, ...] = LOOKS
     optimisation: AdamW = default("optimisation", "adamw")
 
@@ -62,8 +63,10 @@ class ControlTask:
         self.vae = standard.frozen(standard.autoencoder(trainer.base))
         self.schedule = standard.schedule(trainer.base)
         self.captioner = Captioner(standard.tokenizer(trainer.base, trainer.looks), trainer.looks, dropped=trainer.drop)
-        self.objective = _Controlled(trainer)
-        self.shown = first_of(data, self.read, 1)[0]
+        rows = first_of(data, self.read, _WEIGHED)
+        self.shown = rows[0]
+        weights = channel_weights(self.vae, torch.stack([row.latent for row in rows]), trainer.visible)
+        self.objective = _Controlled(trainer, weights)
 
     @property
     def trained(self) -> nn.ModuleDict:
@@ -116,8 +119,10 @@ class ControlTask:
 class _Controlled(nn.Module):
     """The loss of a frozen UNet under a ControlNet that learns."""
 
-    def __init__(self, trainer: ControlTrainer) -> None:
+    def __init__(self, trainer: ControlTrainer, weights: Tensor) -> None:
         super().__init__()
+        self.weights: Tensor
+        self.register_buffer("weights", weights, persistent=False)
         self.schedule = standard.schedule(trainer.base)
         self.unet = standard.frozen(standard.unet(trainer.base))
         self.encoder = standard.frozen(standard.text_encoder(trainer.base))
@@ -140,4 +145,4 @@ class _Controlled(nn.Module):
             text = self.text(batch["tokens"])
         x, target = noised(batch["latents"], batch["noise"], batch["times"], self.schedule)
         found = self.predicted(self.trained["controlnet"], x, batch["times"], text, batch["controls"])
-        return {"loss": F.mse_loss(found.float(), target)}
+        return {"loss": weighted(found, target, self.weights)}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..diffusion.levels import Schedule
@@ -15,12 +14,13 @@ from ..seams import default
 from . import standard
 from .family import LOOKS, complete, part_of
 from .loop import Batch, keyed
-from .noising import decoded, drawn, noised
+from .noising import channel_weights, decoded, drawn, noised, weighted
 from .reading import Captioner, Latent, cropped, read_latent
 from .recipes import AdamW
 from .shards import Sample, first_of
 
 _SHOWN = 8  # looks in a sheet of samples
+_WEIGHED = 4  # pictures on which it is measured what a channel shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,8 @@ class ImageTrainer:
     `base` is the folder of a model: at least its autoencoder, with which the latents were made. Networks that it lacks are made
     new, of these sizes; those that it has go on. `tune` "lora" leaves their weights and learns changes of rank `rank` to the
     attentions (Hu et al., ICLR 2022). Crops have `crop` cells until the last `late` share of the run, whose batches hold whole
-    latents, fewer of them. A share `drop` of the captions is empty, which guidance needs (Ho and Salimans, 2022).
+    latents, fewer of them. A share `drop` of the captions is empty, which guidance needs (Ho and Salimans, 2022). What a channel
+    shows in the picture weighs in the loss, to the power `visible` (`channel_weights`); 0: all alike, as in the papers.
     """
 
     base: str = ""
@@ -43,6 +44,7 @@ class ImageTrainer:
     crop: int = 16
     late: float = 0.1
     drop: float = 0.1
+    visible: float = 0.0
     train_text: bool = True
     tune: Literal["all", "lora"] = "all"
     rank: int = 8
@@ -75,7 +77,8 @@ class ImageTask:
         self.trainer = trainer
         self.vae = standard.frozen(standard.autoencoder(trainer.base))
         channels = int(self.vae.config.latent_channels)
-        first = first_of(data, read_latent, 1)[0].latent
+        rows = first_of(data, read_latent, _WEIGHED)
+        first = rows[0].latent
         if len(first) != channels:
             raise InputError(
                 f"The latents in {data} have {len(first)} channels, {trainer.base} has {channels}. Prepare them with this base."
@@ -84,7 +87,8 @@ class ImageTask:
         self.schedule = standard.schedule(trainer.base)
         self.tokenizer = standard.tokenizer(trainer.base, trainer.looks)
         self.captioner = Captioner(self.tokenizer, trainer.looks, dropped=trainer.drop)
-        self.objective = _Denoising(trainer, self.schedule, channels, self.tokenizer)
+        weights = channel_weights(self.vae, torch.stack([row.latent for row in rows]), trainer.visible)
+        self.objective = _Denoising(trainer, self.schedule, weights, self.tokenizer)
 
     @property
     def trained(self) -> nn.ModuleDict:
@@ -136,9 +140,11 @@ class ImageTask:
 class _Denoising(nn.Module):
     """The loss of a diffusion network on a batch."""
 
-    def __init__(self, trainer: ImageTrainer, schedule: Schedule, channels: int, tokenizer: Any) -> None:
+    def __init__(self, trainer: ImageTrainer, schedule: Schedule, weights: Tensor, tokenizer: Any) -> None:
         super().__init__()
         self.schedule = schedule
+        self.weights: Tensor
+        self.register_buffer("weights", weights, persistent=False)
         sizes = standard.Sizes(
             widths=trainer.widths,
             layers=trainer.layers,
@@ -148,7 +154,7 @@ class _Denoising(nn.Module):
             text_layers=trainer.text_layers,
         )
         encoder = standard.text_encoder(trainer.base, tokenizer, sizes)
-        unet = standard.unet(trainer.base, channels, int(encoder.config.hidden_size), sizes)
+        unet = standard.unet(trainer.base, len(weights), int(encoder.config.hidden_size), sizes)
         if trainer.tune == "lora":
             unet = standard.with_lora(unet, trainer.rank)
         learns_text = trainer.train_text and trainer.tune == "all"
@@ -169,4 +175,4 @@ class _Denoising(nn.Module):
         text = self.encoder(self.trained)(batch["tokens"])
         x, target = noised(batch["latents"], batch["noise"], batch["times"], self.schedule)
         found = self.trained["unet"](x, batch["times"], encoder_hidden_states=text).sample
-        return {"loss": F.mse_loss(found.float(), target)}
+        return {"loss": weighted(found, target, self.weights)}

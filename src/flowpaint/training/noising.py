@@ -26,6 +26,31 @@ def noised(latents: Tensor, noise: Tensor, times: Tensor, schedule: Schedule) ->
     return x, alpha * noise - sigma * latents if schedule.prediction == "v" else latents
 
 
+def weighted(found: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """The mean square of `found` - `target`, both [B, C, h, w], each channel with its weight [C]."""
+    return ((found.float() - target).square() * weights[:, None, None]).mean()
+
+
+@torch.no_grad()
+def channel_weights(network: Any, latents: Tensor, power: float) -> Tensor:
+    """How much each channel of `latents` [N, C, h, w] shows in the picture that `network` decodes, to this power: [C], mean 1.
+
+    It shows as much as the picture changes (root mean square) when the channel moves by its deviation. Power 0 weighs all alike,
+    2 as the error of pixels does.
+    """
+    if power == 0.0:
+        return torch.ones(latents.shape[1])
+    shown = decoded(network, latents)
+    deviation = latents.std(dim=(0, 2, 3))
+    effects = []
+    for channel in range(latents.shape[1]):
+        moved = latents.clone()
+        moved[:, channel] += deviation[channel]
+        effects.append((decoded(network, moved) - shown).square().mean().sqrt())
+    weights = torch.stack(effects) ** power
+    return weights / weights.mean()
+
+
 @torch.no_grad()
 def drawn(
     predict: Predict,
