@@ -146,7 +146,9 @@ def test_flow_goes_from_the_first_frame(tmp_path, textured):
     cutter = ClipCutter(length=3, stride=1, size=64)
     files = cutter(path)[0]
     forward = np.load(io.BytesIO(files["forward.npy"]))
+    backward = np.load(io.BytesIO(files["backward.npy"]))
     assert np.median(forward[1, 0]) == pytest.approx(4, abs=0.3)
+    assert np.median(backward[1, 0]) == pytest.approx(-4, abs=0.3)
 
 
 def test_videos_too_short_for_a_clip_are_told(film, tmp_path):

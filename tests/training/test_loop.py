@@ -168,6 +168,21 @@ def test_accumulated_batches_count_as_one_large_batch(data, tmp_path):
     finish(large)
     finish(small)
     assert torch.allclose(*(one.task.trained["line"].weight for one in (large, small)), atol=1e-6)
+    gradients = [[row["gradient"] for row in one.records.rows()] for one in (large, small)]
+    assert gradients[0] == pytest.approx(gradients[1], rel=1e-4)
+
+
+def test_every_batch_of_every_step_draws_anew(data, tmp_path):
+    class Watched(LineTask):
+        def batch(self, rows, generator, progress):
+            self.seen.append(torch.randn(1, generator=generator).item())
+            return super().batch(rows, generator, progress)
+
+    one = training(data, tmp_path / "run", dataclasses.replace(HOW, accumulate=2), Watched())
+    one.estimate = lambda: None
+    finish(one)
+    drawn = one.task.seen[::2]
+    assert len(set(drawn)) == len(drawn) == 2 * HOW.steps
 
 
 def test_rates_rise_stay_and_fall_to_nothing():

@@ -43,6 +43,12 @@ def test_it_is_the_same_for_the_same_words(tmp_path):
     assert texts[0] == texts[1]
 
 
+def test_frequent_pairs_are_joined_first(tmp_path):
+    write_tokenizer(tmp_path, ["cdx", "abx", "aby", "abz"])
+    merges = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["merges"]
+    assert merges[0] == ["a", "b"] and len(merges) == 6
+
+
 @pytest.mark.parametrize("text", ["", "zorbulating", "été 中文 🎨", "x" * 300, "van gogh " * 40, "!?.,;:'\"", "2001"])
 def test_any_text_becomes_numbers_the_encoder_has(tokenizer, text):
     ids = tokenizer(text, padding="max_length", truncation=True, max_length=LENGTH)["input_ids"]
