@@ -235,6 +235,43 @@ def test_control_maps_are_cropped_with_the_latents(tiny_latents, tiny_family):
         assert torch.equal(row.controls["canny"][:, top : top + 32, left : left + 32].expand(3, -1, -1), control)
 
 
+def test_control_is_heard_by_its_share(tiny_latents, tiny_family):
+    task = ControlTrainer(**{**_plain(CONTROL), "base": tiny_family, "bare": 0.25})(tiny_latents)
+    rows = first_of(tiny_latents, task.read, 8)
+    share = torch.cat([task.batch(rows, keyed(0, number), 0.0)["share"] for number in range(50)])
+    assert share.mean().item() == pytest.approx(0.75, abs=0.06) and set(share.tolist()) == {0.0, 1.0}
+    torch.nn.init.normal_(task.trained["controlnet"].controlnet_mid_block.weight)
+    batch = task.batch(rows[:2], keyed(1, 0), 0.0)
+    x, times = batch["latents"], batch["times"]
+    text = task.objective.text(task.trained, batch["tokens"])
+
+    def said(share, controls):
+        with torch.no_grad():
+            return task.objective.predicted(task.trained, x, times, text, (controls, torch.tensor(share)))
+
+    one, other = batch["controls"], 1 - batch["controls"]
+    assert torch.equal(said([0.0, 0.0], one), said([0.0, 0.0], other))
+    heard, deaf = (said([1.0, 0.0], shown) for shown in (one, other))
+    assert torch.equal(heard[1], deaf[1]) and not torch.allclose(heard[0], deaf[0])
+
+
+@pytest.mark.slow
+def test_with_joint_the_model_learns_along(tiny_latents, tiny_family, tmp_path):
+    folder = exported(started({**CONTROL, "base": tiny_family, "joint": True, "late": 0.5}, tiny_latents, tmp_path, rate=0.01))
+    for part, name in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model"), ("vae", "diffusion_pytorch_model")):
+        before = load_file(Path(tiny_family) / part / f"{name}.safetensors")
+        after = load_file(folder / part / f"{name}.safetensors")
+        assert all(torch.equal(before[one], after[one]) for one in before) is (part == "vae"), part
+
+
+def test_a_new_control_map_keeps_its_size_through_the_embedding(tiny_latents, tiny_family):
+    task = ControlTrainer(**{**_plain(CONTROL), "base": tiny_family, "embedding": (8, 16, 32, 64)})(tiny_latents)
+    noise = torch.randn(4, 3, 64, 64, generator=keyed(0, 5))
+    with torch.no_grad():
+        out = task.trained["controlnet"].controlnet_cond_embedding(noise)
+    assert 0.3 < out.std() < 5
+
+
 def _plain(recipe):
     return {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.items() if name != "part"}
 
@@ -247,6 +284,7 @@ def _plain(recipe):
         (lambda data: ImageTrainer(widths=(90, 160)), "do not divide"),
         (lambda data: ImageTrainer(late=2.0), "no shares"),
         (lambda data: ControlTrainer(conditions=()), "do not train"),
+        (lambda data: ControlTrainer(bare=1.5), "do not train"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(make, message, tiny_latents):

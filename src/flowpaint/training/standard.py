@@ -17,6 +17,7 @@ from .family import SCHEDULER, names_of, part_of
 from .vocabulary import LENGTH, words, write_tokenizer
 
 _LOCAL = {"local_files_only": True}
+_SILU_GAIN = 1.68  # 1 / sqrt(E[silu(x)^2]) for x of variance 1
 _LORA = ["to_q", "to_k", "to_v", "to_out.0"]  # as diffusers' own scripts choose
 
 
@@ -120,7 +121,19 @@ def controlnet(base: str, network: Any, embedding: Sequence[int]) -> Any:
     if found is not None:
         return cls.from_pretrained(found, torch_dtype=torch.float32, **_LOCAL)
     made = cls.from_unet(network, conditioning_embedding_out_channels=tuple(embedding))
+    _let_through(made.controlnet_cond_embedding)
     return made.requires_grad_(True).train()
+
+
+def _let_through(embedding: nn.Module) -> None:
+    """Draw convolutions anew so that a map keeps its size through all of them: by their own first weights, eight layers of SiLU
+    leave a ten-thousandth of it, and a short run ends before it is heard."""
+    for conv in embedding.modules():
+        if isinstance(conv, nn.Conv2d):
+            fan_in = conv.weight[0].numel()
+            nn.init.normal_(conv.weight, std=_SILU_GAIN * fan_in**-0.5)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
 
 
 def with_lora(network: Any, rank: int) -> Any:
