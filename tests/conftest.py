@@ -26,6 +26,8 @@ from flowpaint.types import Clip, Flow
 
 torch.set_num_threads(2)
 
+pytest_plugins = ("tiny_training",)
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -38,8 +38,9 @@ MAY = {
     "networks": {"types", "errors", "warp", "weights"},
     "parts": GROUND | {"seams", "moments", "weights", "networks", "diffusion", "plan", "register"},
     "methods": GROUND | {"seams", "diffusion", "plan"},
-    "evaluation": CORE | {"parts"},
-    "api": CORE | {"parts", "evaluation"},
+    "evaluation": CORE | {"parts", "diffusion"},
+    "training": CORE | {"parts", "networks", "diffusion"},
+    "api": CORE | {"parts", "evaluation", "training"},
     "cli": {"api", "types", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
@@ -50,14 +51,17 @@ PRIVATE = {
     "onnxruntime": {"parts"},
     "cv2": {"parts", "register", "report", "video"},
     "torchmetrics": {"parts"},
-    "transformers": {"parts", "networks", "diffusion", "weights"},
+    "transformers": {"parts", "networks", "diffusion", "weights", "training"},
     "huggingface_hub": {"weights"},
-    "diffusers": {"parts", "diffusion"},
+    "diffusers": {"parts", "diffusion", "training"},
+    "accelerate": {"training"},
+    "tensorboard": {"training"},
     "typer": {"cli"},
     "rich": {"cli"},
 }
-# The files and folders behind the names of parts and methods: none of them knows another.
-UNITS = {tuple(target.partition(":")[0].split(".")[1:3]) for rows in seams.TABLE.values() for target in rows.values()}
+# The files and folders behind the names of parts and methods: none of them knows another. Trainers share what they train with.
+TARGETS = [target.partition(":")[0].split(".")[1:3] for rows in seams.TABLE.values() for target in rows.values()]
+UNITS = {(room, unit) for room, unit in TARGETS if room != "training"}
 FORBIDDEN = {"utils", "helpers", "common", "misc", "manager", "base", "engine"}
 HEAVY = ("torch", "diffusers", "transformers", "ray", "cv2", "av", "fastapi")
 

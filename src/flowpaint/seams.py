@@ -8,10 +8,10 @@ import dataclasses
 import importlib
 import types as builtin_types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -128,6 +128,22 @@ class Metric(Protocol):
 
     def __call__(self, case: "Case", /) -> Tally:
         """A fresh tally for `case`."""
+        ...
+
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Does independent pieces of work, here or elsewhere."""
+
+    def map(self, work: Callable[[Item], Made], items: Sequence[Item], key: Callable[[Item], str]) -> Iterator[Made]:
+        """What `work` makes of each of `items`, in their order.
+
+        `key` names an item. The first failure is raised as `WorkError` with that name; errors of ours pass as they are.
+        """
         ...
 
 

@@ -64,4 +64,12 @@ TABLE: dict[str, dict[str, str]] = {
         "freeze": "flowpaint.parts.propagate:Freeze",
         "ebsynth": "flowpaint.parts.propagate:EbSynth",
     },
+    "executor": {"local": "flowpaint.parts.execute:LocalExecutor"},
+    "cutter": {"clips": "flowpaint.training.clips:ClipCutter"},
+    "trainer": {
+        "autoencoder": "flowpaint.training.autoencoder:AutoencoderTrainer",
+        "image": "flowpaint.training.image:ImageTrainer",
+        "control": "flowpaint.training.control:ControlTrainer",
+    },
+    "optimisation": {"adamw": "flowpaint.training.recipes:AdamW"},
 }

@@ -11,10 +11,12 @@ from .judging import compare, evaluate
 from .models import download_model, model_licences, models, verify_models
 from .prepare import Given
 from .result import Files, Result, Saving, check_output, run_folder
+from .training import Cost, prepare, synth, train
 from .verdict import Verdict, check_report
 
 __all__ = [
     "LAYOUTS",
+    "Cost",
     "Files",
     "Given",
     "Job",
@@ -42,13 +44,16 @@ __all__ = [
     "parts",
     "plan",
     "plan_job",
+    "prepare",
     "propagate",
     "recorded",
     "resume",
     "run_folder",
     "shots",
+    "synth",
     "take_frames",
     "tally",
+    "train",
     "verify_models",
     "vote_page",
 ]

@@ -1,0 +1,153 @@
+"""`train`, `synth`, `prepare`: data and networks of one's own."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import seams
+from ..errors import ConfigError, InputError, MissingExtraError
+from . import toml
+from .prepare import resolve_device
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a training run will cost, measured on a few batches before it starts."""
+
+    steps: int
+    done: int
+    steps_per_second: float
+    seconds_left: float
+    memory: int  # bytes, at the peak
+    parameters: int
+
+    def __str__(self) -> str:
+        hours, minutes = divmod(round(self.seconds_left / 60), 60)
+        return (
+            f"{self.parameters / 1e6:.1f} million parameters, {self.steps - self.done} of {self.steps} steps to go, "
+            f"{self.steps_per_second:.2f} a second: about {hours} h {minutes:02d} min, {self.memory / 2**30:.1f} GiB of memory."
+        )
+
+
+def trainer(kind: str, recipe: Path, settings: Sequence[str] = ()) -> Any:
+    """The trainer that a recipe describes, fields set by `settings` ("optimisation.steps=100").
+
+    Raises `ConfigError` for unknown fields and where the recipe is not of this `kind` (autoencoder, image, control).
+    """
+    values = {"kind": "trainer", **toml.load(recipe)}
+    found = seams.from_dict(values)
+    if values.get("part") != kind or values["kind"] != "trainer":
+        raise ConfigError(
+            f"{recipe} is a recipe for {values.get('part')!r}, not {kind!r}. Use `flowpaint train {values.get('part')}`."
+        )
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"The setting {setting!r} is not understood. Write it as field=value.")
+        found = seams.override(found, path.strip(), value.strip())
+    return found
+
+
+def train(
+    kind: str,
+    recipe: Path,
+    *,
+    data: Path,
+    run: Path,
+    settings: Sequence[str] = (),
+    device: str = "auto",
+    only: str = "",
+    announce: Callable[[Cost], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
+) -> Path:
+    """The folder with the averaged weights, RUN/export, once all steps of the recipe are taken; a run that was stopped goes on.
+
+    `announce` is told the cost before the first step. `only` "estimate" stops there, "export" takes no step and writes the
+    weights of the last checkpoint. Raises `MissingExtraError` without accelerate, `ConfigError` and `InputError` for a recipe or
+    a run folder that does not fit, `WorkError` where the loss stops being a number.
+    """
+    for package in ("accelerate", "tensorboard"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(f"Training needs {package}, which is not installed. Run `pip install 'flowpaint[train]'`.")
+    from ..training.loop import Estimate, Training
+    from ..training.records import Records
+
+    chosen = trainer(kind, recipe, settings)
+    records = Records(run, seams.to_dict(chosen))
+    task = chosen(data)
+    training = Training(task, chosen.optimisation, data=data, records=records, device=resolve_device(device))
+
+    def tell(found: Estimate) -> None:
+        announce(Cost(steps=chosen.optimisation.steps, done=training.step, **asdict(found)))
+
+    if only == "estimate":
+        tell(training.estimate())
+        return run
+    networks = training.networks if only == "export" else training.run(progress, tell)
+    if training.is_main:
+        task.export(networks, run / "export")
+    return run / "export"
+
+
+def synth(
+    output: Path,
+    *,
+    photos: Path | None = None,
+    pictures: int = 400,
+    each: int = 0,
+    clips: int = 0,
+    size: int = 256,
+    seed: int = 0,
+    progress: Progress = lambda *_: None,
+) -> dict[str, int]:
+    """The number of samples written to OUTPUT/pictures and OUTPUT/clips, made from nothing or from the photographs of a folder.
+
+    `pictures` sources, each plain and in `each` of the looks by lot (0: all that `mini` knows); `clips` of procedural scenes.
+    """
+    from ..training.prepare import synth_clips
+    from ..training.synth import synth_pictures
+
+    made: dict[str, int] = {}
+    if pictures:
+        folder = output / "pictures"
+        made["pictures"] = synth_pictures(
+            folder, photos=photos, count=pictures, each=each, size=size, seed=seed, progress=progress
+        )
+    if clips:
+        made["clips"] = synth_clips(output / "clips", count=clips, size=size, seed=seed, progress=progress)
+    return made
+
+
+def prepare(
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    model: Path | None = None,
+    settings: Sequence[str] = (),
+    workers: int = 1,
+    device: str = "auto",
+    progress: Progress = lambda *_: None,
+) -> int:
+    """The number of samples written to `output`: clips of videos with flow, visibility and what the settings add, or, where the
+    one input is a folder of picture shards, these with latents in place of pictures.
+
+    `model` is the folder of the model whose autoencoder makes latents; `settings` set fields of `ClipCutter` ("length=16",
+    "depth=depth"). Raises `InputError` for picture shards without a model and for videos without a clip.
+    """
+    from ..training.latents import encode_pictures
+    from ..training.prepare import prepare_clips
+
+    if len(inputs) == 1 and any(inputs[0].glob("*.tar")):
+        if model is None:
+            raise InputError(f"{inputs[0]} holds pictures, and no model was named to encode them. Give its folder by --model.")
+        return encode_pictures(inputs[0], output, base=str(model), device=resolve_device(device), bf16=True, progress=progress)
+    cutter = seams.build("cutter", "clips", base="" if model is None else str(model))
+    for setting in settings:
+        path, _, value = setting.partition("=")
+        cutter = seams.override(cutter, path.strip(), value.strip())
+    executor: seams.Executor = seams.build("executor", "local", workers=workers)
+    return prepare_clips(inputs, output, cutter=cutter, executor=executor, progress=progress)

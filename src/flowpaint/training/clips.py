@@ -1,0 +1,116 @@
+"""Clips with what a video model learns from: flow to and from the first frame, visibility, depth, latents."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import video
+from ..errors import InputError
+from ..scenes import correspond, render, sample_scene
+from ..seams import FlowEstimator, SpatialCondition, default
+from ..types import check_shape
+from ..warp import resize
+from .captions import scene_subject
+from .latents import encoded
+from .standard import autoencoder, frozen
+
+Sample = Mapping[str, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipCutter:
+    """Cuts videos into training clips of `length` frames, `stride` frames apart, none across a cut, each from where the one
+    before ended, of squares of `size` pixels from the middle.
+
+    `flow` measures between the first frame and each other one; `depth`, if any, is a condition that gives depth maps; `base`, if
+    any, is the folder of a model whose autoencoder adds latents.
+    """
+
+    length: int = 8
+    stride: int = 2
+    size: int = 256
+    flow: FlowEstimator = default("flow", "dis")
+    depth: SpatialCondition | None = field(default=None, metadata={"kind": "condition"})
+    base: str = ""
+
+    def __post_init__(self) -> None:
+        if self.length < 2 or self.stride < 1 or self.size < 16:
+            raise InputError(
+                f"Clips of {self.length} frames, {self.stride} apart, {self.size} px are none. Give 2, 1 and 16 or more."
+            )
+
+    def __call__(self, path: Path) -> list[dict[str, bytes]]:
+        """The clips of a video as files of samples: see `clip_files`. Raises `VideoError` where it cannot be read."""
+        clip = video.read(path)
+        network = frozen(autoencoder(self.base)) if self.base else None
+        samples = []
+        for shot in video.shots(clip):
+            for start in range(shot.start, shot.stop - (self.length - 1) * self.stride, self.length * self.stride):
+                numbers = [start + self.stride * place for place in range(self.length)]
+                frames = torch.stack([_square(clip.frame(number), self.size) for number in numbers])
+                samples.append(self._files(frames, network, {"origin": path.name, "start": start, "stride": self.stride}))
+        return samples
+
+    def _files(self, frames: Tensor, network: Any, told: dict[str, Any]) -> dict[str, bytes]:
+        first = frames[:1].expand(len(frames) - 1, -1, -1, -1)
+        there, back = self.flow(first, frames[1:]), self.flow(frames[1:], first)
+        depth = self.depth(frames)[:, :1] if self.depth is not None else None
+        latents = torch.cat([encoded(network, one[None]) for one in frames]) if network is not None else None
+        arrays = {"forward": there.vectors, "backward": back.vectors, "visibility": back.visibility}
+        more = {name: one for name, one in (("depth", depth), ("latents", latents)) if one is not None}
+        return clip_files(frames, {**arrays, **more}, told)
+
+
+def clip_files(frames: Tensor, arrays: Mapping[str, Tensor], told: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of a sample: `frames.npy` uint8 [T, 3, H, W], one `.npy` for each of `arrays`, and `told` as `json`.
+
+    `forward` [T - 1, 2, H, W] goes from the first frame to each other one, `backward` from each other to the first, in pixels;
+    `visibility` [T - 1, 1, H, W] is 1 where the other frame's pixel is seen in the first; `depth` [T, 1, H, W] in [0, 1],
+    1 = near; `latents` [T, C, h, w]. Visibility and depth are kept as uint8 of 255, the others as float16.
+    """
+    check_shape(frames=(frames, "T 3 H W"))
+    files = {"frames.npy": _bytes((frames * 255).round().byte())}
+    for name, array in arrays.items():
+        level = name in ("visibility", "depth")
+        files[f"{name}.npy"] = _bytes((array * 255).round().byte() if level else array.half())
+    return {**files, "json": json.dumps(dict(told)).encode()}
+
+
+def scene_clips(count: int, *, length: int, size: int, seed: int) -> Iterator[dict[str, bytes]]:
+    """The files of `count` clips of procedural scenes, with exact flow, visibility and depth: see `clip_files`."""
+    for number in range(seed, seed + count):
+        rng = np.random.default_rng([110, number])
+        scene = sample_scene(number, float(rng.uniform(0.2, 1.0)))
+        start, step = float(rng.uniform(0, 60)), int(rng.choice([1, 2, 4]))
+        times = [start + step * place for place in range(length)]
+        shown = [render(scene, time, (size, size)) for time in times]
+        there = [correspond(scene, times[0], time, (size, size)) for time in times[1:]]
+        back = [correspond(scene, time, times[0], (size, size)) for time in times[1:]]
+        arrays = {
+            "forward": torch.cat([one.vectors for one in there]),
+            "backward": torch.cat([one.vectors for one in back]),
+            "visibility": torch.cat([one.visibility for one in back]),
+            "depth": torch.stack([one.depth for one in shown]),
+        }
+        told = {"origin": "scene", "seed": number, "stride": step, "subject": scene_subject(scene)}
+        yield clip_files(torch.stack([one.rgb for one in shown]).clamp(0, 1), arrays, told)
+
+
+def _square(frame: Tensor, size: int) -> Tensor:
+    """The middle square of a frame [3, H, W] at `size` pixels."""
+    side = min(frame.shape[1:])
+    top, left = (frame.shape[1] - side) // 2, (frame.shape[2] - side) // 2
+    return resize(frame[None, :, top : top + side, left : left + side], size, size)[0].clamp(0, 1)
+
+
+def _bytes(array: Tensor) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array.cpu().numpy())
+    return content.getvalue()
