@@ -208,6 +208,29 @@ def test_replay_and_resume_keep_to_the_policy(call, here, folders):
     assert api.resume("out.mp4.run")[0].job.policy() == weights.Policy(offline=True, commercial_only=True)
 
 
+@pytest.mark.parametrize("strict_first", [True, False])
+def test_a_repeated_command_goes_on_by_the_stricter_policy(here, folders, strict_first):
+    keep(here / "hub", weights.known("depth-anything-v2-small").repository, folders / "depth")
+    strict, free = {"offline": True, "commercial_only": True}, {"allow_pickle": True}
+    first, second = (strict, free) if strict_first else (free, strict)
+
+    for last, options in ((1, first), (3, second)):
+        POLICIES.clear()
+
+        def stop(stage, done, total, last=last):
+            if stage == "write" and done == last:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            flowpaint.edit("in.mp4", "depth", method="shaded", **options).save("out", progress=stop)
+    assert {*POLICIES} == {weights.Policy(**strict)}
+    result, saving = api.resume("out.run")
+    assert result.job.policy() == weights.Policy(**strict)
+    result.save(**saving)
+    assert result.report["job"]["commercial_only"] and not result.report["job"]["allow_pickle"]
+    assert len(list((here / "out").iterdir())) == 4
+
+
 def test_a_dry_run_fetches_nothing_and_says_what_is_missing(call, here, monkeypatch):
     asked = []
 

@@ -102,6 +102,11 @@ class Job:
             raise ConfigError(f"A job has no field {unknown!r}. Nearest: {nearest(unknown, known)}.")
         return cls(**{name: _checked(name, value, known[name].type) for name, value in values.items()})
 
+    @classmethod
+    def of_run(cls, manifest: Mapping[str, Any]) -> "Job":
+        """The job that a run folder's manifest tells of, with the policy that stands beside it. Raises as `from_dict` does."""
+        return cls.from_dict({**manifest["job"], **manifest.get("policy", {})})
+
     def to_toml(self) -> str:
         """The job as TOML text."""
         return toml.dumps(self.to_dict())

@@ -27,6 +27,14 @@ class Policy:
     commercial_only: bool = False
     allow_pickle: bool = False
 
+    def stricter(self, other: "Policy") -> "Policy":
+        """The policy that allows what both allow."""
+        return Policy(
+            offline=self.offline or other.offline,
+            commercial_only=self.commercial_only or other.commercial_only,
+            allow_pickle=self.allow_pickle and other.allow_pickle,
+        )
+
 
 DEFAULT_POLICY = Policy()
 
