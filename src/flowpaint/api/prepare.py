@@ -249,16 +249,17 @@ def _by(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip 
             f"{name} is {by.width}x{by.height}, another shape than the video's {whole.width}x{whole.height}. "
             "Give one of the same shape; the size does not matter."
         )
+    if job.resample:
+        places = on_screen(by, whole)
+        shown = sized(whole, lambda index: by.raw(places[index]), height=by.height, width=by.width)
+        return shown[frames.start : frames.stop]
     if len(by) == len(frames):
         return by
     if len(by) != len(whole):
-        if not job.resample:
-            raise InputError(
-                f"{name} has {len(by)} frames where the video has {len(whole)}. "
-                "Give one as long as it, or --resample to take the frame on screen at the same time."
-            )
-        places, lent = on_screen(by, whole), by
-        by = sized(whole, lambda index: lent.raw(places[index]), height=lent.height, width=lent.width)
+        raise InputError(
+            f"{name} has {len(by)} frames where the video has {len(whole)}. "
+            "Give one as long as it, or --resample to take the frame on screen at the same time."
+        )
     return by[frames.start : frames.stop]
 
 
