@@ -10,6 +10,7 @@ OUTPUT.run/
 import errno
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 import zlib
@@ -188,12 +189,13 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """`sha256 of size, first and last MiB` of a file, in hex; of a folder, over the names, sizes and times of its files."""
+    """`sha256 of size, first and last MiB` of a file, in hex; of a folder, over the names, sizes and times of all files in it."""
     digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(path.iterdir()):
+        inside = (Path(place, name) for place, _, names in os.walk(path, followlinks=True) for name in names)
+        for name, file in sorted((file.relative_to(path).as_posix(), file) for file in inside):
             facts = file.stat()
-            digest.update(f"{file.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
     size = path.stat().st_size
     digest.update(str(size).encode())

@@ -2,7 +2,7 @@
 
 from .bundled import BUNDLED, HED, OPTIONAL, Bundled, licences, locate, resolve
 from .catalogue import KNOWN, Known, controlnet_for, known
-from .fetching import given, model_file, model_folder, names_file, published
+from .fetching import given, is_known, model_file, model_folder, names_file, published
 from .inventory import Entry, download, entry, inventory, verify
 from .layouts import CLIP, CONTROLNET, LORA, MODEL, NETWORK, SHAPE, TEXT_WEIGHTS, UNET_WEIGHTS, Layout
 from .licences import Licence
@@ -37,6 +37,7 @@ __all__ = [
     "file_hash",
     "given",
     "inventory",
+    "is_known",
     "is_pickle",
     "is_weights",
     "keeping",

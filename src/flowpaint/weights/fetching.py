@@ -24,6 +24,11 @@ def names_file(name: str) -> bool:
     return path.suffix == ".safetensors" or is_pickle(path)
 
 
+def is_known(name: str) -> bool:
+    """Whether `name` is that of weights of the catalogue, bundled or public: it goes before a folder called the same."""
+    return name in bundled() or known(name) is not None
+
+
 def given(path: str, *, network: str, setting: str, script: bool = False) -> Path:
     """The file that a person gave as the weights of `network`, by such a setting as `setting` ("fid.extractor.weights").
 
