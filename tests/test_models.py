@@ -94,6 +94,12 @@ def test_list_says_what_is_here_and_what_its_licence_is(call, here, folders):
     assert api.models() == list(found.values())
 
 
+@pytest.mark.parametrize("command", ["list", "licences", "verify", "verify multistyle26"])
+def test_offline_may_be_said_where_nothing_is_fetched_anyhow(call, here, command):
+    assert call("models", *command.split(), "--offline") == call("models", *command.split())
+    assert call("models", *command.split(), "--offline")[0] == 0
+
+
 def test_licences_are_a_table_with_their_terms(call):
     found = {one["name"]: one for one in json.loads(call("models", "licences", "--json")[1])["licences"]}
     assert found["softedge-sd15"]["commercial"] is True and "attachment A" in found["softedge-sd15"]["terms"]
