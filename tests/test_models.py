@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -136,6 +137,45 @@ def test_download_gives_folder_revision_and_hashes(call, here, folders, monkeypa
     blob.write_bytes(b"another")
     code, out, err = call("models", "verify", "--json")
     assert code == 3 and json.loads(out)["depth-anything-v2-small"]["model.safetensors"] == "wrong" and "Delete" in err
+
+
+@pytest.mark.parametrize("name", ["vgg16", "alexnet"])
+def test_torchvisions_files_need_no_torchvision_where_they_are_asked_for(call, here, monkeypatch, name):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda one, *rest: None if one == "torchvision" else find(one, *rest))
+    url, fetched = weights.known(name).url, b"weights"
+    ours = f"https://download.pytorch.org/models/{name}-{hashlib.sha256(fetched).hexdigest()[:8]}.pth"
+    rows = [replace(one, url=ours) if one.url == url else one for one in weights.KNOWN]
+    monkeypatch.setattr(weights.catalogue, "KNOWN", rows)
+    asked = []
+
+    def fetch(address, path, *, hash_prefix, progress):
+        asked.append((address, hash_prefix))
+        Path(path).write_bytes(fetched)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    with pytest.raises(WeightsError, match=f"flowpaint models download {name}"):
+        weights.published(ours, network="it", setting="a.b")
+    assert not asked, "a metric does not ask for them by name"
+    code, out, err = call("models", "download", name, "--json")
+    assert code == 0 and "not stated" in err, err
+    assert json.loads(out)["sha256"] == {ours.rpartition("/")[2]: hashlib.sha256(fetched).hexdigest()}
+    assert asked == [(ours, hashlib.sha256(fetched).hexdigest()[:8])]
+
+
+PARTS = {"model": ("model", "stable-diffusion"), "control": ("condition", "depth"), "saliency": ("segmenter", "sam2")}
+
+
+@pytest.mark.parametrize("name", [one.name for one in weights.KNOWN])
+def test_a_download_that_fails_names_a_setting_that_there_is(call, here, name):
+    code, _, err = call("models", "download", name, "--offline")
+    path = err.partition("--set ")[2].partition("=")[0].split(".")
+    assert code == 3, err
+    part = seams.part_class(*PARTS.get(path[0], ("metric", path[0])))()
+    for field in path[1:]:
+        part = getattr(part, field)
 
 
 def test_downloads_of_what_is_bundled_say_where_it_is(call):

@@ -84,11 +84,11 @@ def model_file(name: str, layout: Layout = LORA, *, network: str, setting: str) 
     return layout.weights(model_folder(name, layout, setting=setting))[0]
 
 
-def published(url: str, *, network: str, setting: str) -> Path:
+def published(url: str, *, network: str, setting: str, asked: bool = False) -> Path:
     """The file at `url` from PyTorch's cache, fetched by torch where torchvision, whose weights they are, is installed.
 
-    The end of its name is the start of its hash, which is checked. Raises `WeightsError` where it is not to be had,
-    `LicenceError` where the policy in force forbids its use.
+    With `asked`, for by its name, it is fetched without torchvision, too. The end of its name is the start of its hash, which is
+    checked. Raises `WeightsError` where it is not to be had, `LicenceError` where the policy in force forbids its use.
     """
     import torch.hub
 
@@ -97,9 +97,11 @@ def published(url: str, *, network: str, setting: str) -> Path:
     admit(name, licence, alternatives(record.role, record.family) if record else ())
     path = torch_cache(url)
     remedy = f"Fetch {url} and give it, as in `--set {setting}=/path`"
+    if record is not None and not asked:
+        remedy = f"Fetch them with `flowpaint models download {name}`, or give a file, as in `--set {setting}=/path`"
     start = path.stem.rpartition("-")[2]
     if not path.is_file():
-        if in_force().offline or importlib.util.find_spec("torchvision") is None:
+        if in_force().offline or not (asked or importlib.util.find_spec("torchvision")):
             raise WeightsError(f"The weights of {network} are not here. {remedy}.")
         _log.warning(notice(record) if record else f"Fetching {url}, whose licence is not known here.")
         path.parent.mkdir(parents=True, exist_ok=True)
