@@ -429,6 +429,20 @@ def test_code_in_a_pickle_is_never_run(tiny, tmp_path, kind):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("suffix", ["", ".weights", ".h5", ".SAFETENSORS", ".pth"])
+def test_what_is_no_safetensors_is_a_pickle_whatever_it_is_called(tmp_path, suffix):
+    file = tmp_path / f"one{suffix}"
+    torch.save({"a": torch.arange(3)}, file)
+    for read in (weights.read_state, lambda path: weights.given(str(path), network="it", setting="a.b")):
+        with pytest.raises(WeightsError, match=r"pickle, which can hold code.*--allow-pickle") as caught:
+            read(file)
+        assert str(file) in str(caught.value)
+        with keeping(OPEN):
+            assert read(file)
+    assert torch.equal(weights.read_state(file, pinned=True)["a"], torch.arange(3)), "its hash was checked"
+    assert weights.given(str(file), network="it", setting="a.b", form="hdf5") == file, "and what is no state dict is none"
+
+
 def test_pickles_are_fetched_only_where_they_are_allowed(cache, monkeypatch, tmp_path):
     asked = []
 

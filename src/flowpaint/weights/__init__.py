@@ -3,11 +3,12 @@
 from .bundled import BUNDLED, HED, OPTIONAL, Bundled, licences, locate, resolve
 from .catalogue import KNOWN, Known, controlnet_for, known
 from .fetching import given, is_known, model_file, model_folder, names_file, published
+from .files import is_pickle, is_weights, sha256_of
 from .inventory import Entry, download, entry, inventory, verify
 from .layouts import CLIP, CONTROLNET, LORA, MODEL, NETWORK, SHAPE, TEXT_WEIGHTS, UNET_WEIGHTS, Layout
 from .licences import Licence
 from .policy import DEFAULT_POLICY, Ledger, Policy, file_hash, keeping, nothing_fetched
-from .reading import check_complete, is_pickle, is_weights, quiet, read_state, sha256_of, tensor_names
+from .reading import check_complete, quiet, read_state, tensor_names
 
 __all__ = [
     "BUNDLED",

@@ -5,14 +5,15 @@ import logging
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from ..errors import WeightsError, nearest
 from .bundled import bundled, resolve
 from .catalogue import KNOWN, Known, alternatives, known
+from .files import SAFE, is_pickle, sha256_of
 from .layouts import LORA, MODEL, Layout
 from .licences import OWN, UNKNOWN
 from .policy import Used, admit, check_pickle, in_force, note
-from .reading import is_pickle, sha256_of
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 def names_file(name: str) -> bool:
     """Whether `name` is that of one file of weights, not of a folder or a repository."""
     path = Path(name)
-    return path.suffix == ".safetensors" or is_pickle(path)
+    return path.suffix == SAFE or is_pickle(path)
 
 
 def is_known(name: str) -> bool:
@@ -29,16 +30,16 @@ def is_known(name: str) -> bool:
     return name in bundled() or known(name) is not None
 
 
-def given(path: str, *, network: str, setting: str, script: bool = False) -> Path:
+def given(path: str, *, network: str, setting: str, form: Literal["tensors", "script", "hdf5"] = "tensors") -> Path:
     """The file that a person gave as the weights of `network`, by such a setting as `setting` ("fid.extractor.weights").
 
-    Raises `WeightsError` where none was given, it is not there, or it is a pickle that may not be read; a `script`, which
-    TorchScript wrote, is no pickle.
+    Raises `WeightsError` where none was given, it is not there, or it is a pickle that may not be read: what has the `form` of
+    named tensors and is no `.safetensors` counts as one.
     """
     if not path:
         raise WeightsError(f"{network} has no weights: none come with flowpaint. Give a file, as in `--set {setting}=/path`.")
     found = Path(path).expanduser()
-    if not script:
+    if form == "tensors":
         check_pickle(found, path, f"Give a .safetensors file, as in `--set {setting}=/path`")
     if not found.is_file():
         raise WeightsError(f"There is no file {path} with the weights of {network}. Give one, as in `--set {setting}=/path`.")

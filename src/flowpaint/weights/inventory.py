@@ -9,9 +9,9 @@ from ..errors import ConfigError, WeightsError, nearest
 from .bundled import BUNDLED, Bundled, bundled, find, locate, resolve
 from .catalogue import KNOWN, Known, known
 from .fetching import model_folder, published, torch_cache
+from .files import digest
 from .licences import Licence
 from .policy import Policy, blob_of, keeping
-from .reading import digest
 
 State = Literal["ok", "wrong", "unchecked"]
 _SETTINGS = {  # by which weights of one's own take the place of known ones: by role, or by name
