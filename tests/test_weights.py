@@ -7,6 +7,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -193,6 +194,16 @@ def test_the_licence_is_said_before_the_first_download(cache, asked, caplog):
     ((repository, patterns),) = asked
     assert repository == "lllyasviel/control_v11p_sd15_softedge"
     assert patterns == ["diffusion_pytorch_model.safetensors", "config.json"], "safetensors and settings alone"
+
+
+def test_of_a_model_whose_weights_are_in_a_file_settings_are_said_to_be_fetched(cache, asked, caplog, tiny, tmp_path):
+    file = save_single_file(tmp_path / "one.safetensors", tiny)
+    with caplog.at_level(logging.WARNING, "flowpaint"), pytest.raises(WeightsError, match="hub cannot be reached"):
+        LatentDiffusion(weights=str(file)).check()
+    (said,) = [one.getMessage() for one in caplog.records]
+    assert "the settings and the tokenizer of sd15" in said and "a few MB" in said and "GB" not in said and "OpenRAIL-M" in said
+    ((_, patterns),) = asked
+    assert not any(weights.is_weights(Path(one)) for one in patterns)
 
 
 def test_offline_asks_nobody(cache, asked):

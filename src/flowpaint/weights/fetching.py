@@ -104,7 +104,7 @@ def published(url: str, *, network: str, setting: str, asked: bool = False) -> P
     if not path.is_file():
         if in_force().offline or not (asked or importlib.util.find_spec("torchvision")):
             raise WeightsError(f"The weights of {network} are not here. {remedy}.")
-        _log.warning(notice(record) if record else f"Fetching {url}, whose licence is not known here.")
+        _log.warning(notice(record, record.layout) if record else f"Fetching {url}, whose licence is not known here.")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=start, progress=False)
@@ -123,14 +123,13 @@ def torch_cache(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
-def notice(record: Known) -> str:
-    """What is said before weights are fetched: their licence, and how much it is."""
+def notice(record: Known, layout: Layout) -> str:
+    """What is said before the files of `layout` are fetched: what and how much it is, and the licence."""
     licence = record.licence
     more = f" ({licence.text})" if licence.text else ""
-    size = f"{record.size / 1e9:.1f} GB" if record.size >= 1e9 else f"{record.size / 1e6:.0f} MB"
-    return (
-        f"Fetching {record.name} from {record.source}, up to {size}. Licence: {licence}{more}; commercial use: {licence.allows}."
-    )
+    size = f"up to {record.size / 1e9:.1f} GB" if record.size >= 1e9 else f"up to {record.size / 1e6:.0f} MB"
+    what, size = (record.name, size) if layout.has_weights else (f"the settings and the tokenizer of {record.name}", "a few MB")
+    return f"Fetching {what} from {record.source}, {size}. Licence: {licence}{more}; commercial use: {licence.allows}."
 
 
 # ------------------------------------------------------------------------------------------------------------------ the hub
@@ -145,7 +144,7 @@ def _here_or_fetched(name: str, repository: str, record: Known | None, layout: L
     found: Path | None = None
     for local in (True, False) if not policy.offline else (True,):  # what was fetched once is used without asking
         if not local:
-            _log.warning(notice(record) if record else f"Fetching {name}, whose licence is not known here.")
+            _log.warning(notice(record, layout) if record else f"Fetching {name}, whose licence is not known here.")
         for pickles in kinds:
             try:
                 found = _snapshot(repository, revision, layout, pickles, local)

@@ -36,6 +36,11 @@ class Layout:
         """Whether some of the files may be pickles."""
         return any(is_pickle(Path(one)) for group in self.files for one in group.split("|"))
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether some of the files hold weights: settings alone are small."""
+        return any(is_weights(Path(one)) for group in self.files for one in group.split("|"))
+
     def missing(self, folder: Path) -> str:
         """The first thing of which `folder` has no file, as it is written above, or ""."""
         return next((group for group in self.files if not any((folder / one).is_file() for one in group.split("|"))), "")
