@@ -263,11 +263,16 @@ def _by(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip 
     return by[frames.start : frames.stop]
 
 
+def has_image_model(method: Method) -> bool:
+    """Whether `method` or its editor makes pictures by an image model, which reads words."""
+    return any("model" in getattr(one, "__dataclass_fields__", {}) for one in (method, getattr(method, "editor", None)))
+
+
 def _prompts(job: Job, method: Method, whole: Clip, first: int) -> dict[int, str]:
     """The words that hold from frames of the clip on; frames before its own first are negative. Raises `InputError`."""
     if not (job.prompts or job.negative):
         return {}
-    if not any("model" in getattr(one, "__dataclass_fields__", {}) for one in (method, getattr(method, "editor", None))):
+    if not has_image_model(method):
         raise InputError(
             "Words by time (--prompt) and words against (--negative) are for methods with an image model; a look holds for the "
             "whole video. Use --method fresco, or --model with frame-by-frame or analogy."
