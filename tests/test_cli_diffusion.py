@@ -75,6 +75,19 @@ def frames(path):
     return video.read(path).frames
 
 
+@pytest.mark.parametrize("method", ["fresco", "frame-by-frame", "analogy"])
+def test_a_plan_estimates_neither_time_nor_memory_of_an_image_model(here, call, tmp_path, method):
+    out = tmp_path / "out.mkv"
+    given = ("edit", here / "in.mkv", "a statue", "--method", method, "--model", here / "model", "-o", out, "--dry-run")
+    plan = json.loads(call(*given, "--json")[1])
+    assert plan["estimate"]["seconds"] is None and plan["estimate"]["memory_bytes"] is None
+    assert plan["estimate"]["disk_bytes"] > 0 and plan["keyframes_made"] == [0]
+    code, said, _ = call(*given)
+    assert code == 0 and "time and memory are not estimated" in said and "None" not in said
+    assert "edited by the method: 0" in said and ("where the picture changes most" in said) == (method == "fresco")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_clip_of_any_size_comes_back_whole(edit, here):
     code, said, out, report = edit("--model", here / "model", *FAST)
     assert code == 0, said

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -94,6 +95,12 @@ def test_list_says_what_is_here_and_what_its_licence_is(call, here, folders):
     assert api.models() == list(found.values())
 
 
+@pytest.mark.parametrize("command", ["list", "licences", "verify", "verify multistyle26"])
+def test_offline_may_be_said_where_nothing_is_fetched_anyhow(call, here, command):
+    assert call("models", *command.split(), "--offline") == call("models", *command.split())
+    assert call("models", *command.split(), "--offline")[0] == 0
+
+
 def test_licences_are_a_table_with_their_terms(call):
     found = {one["name"]: one for one in json.loads(call("models", "licences", "--json")[1])["licences"]}
     assert found["softedge-sd15"]["commercial"] is True and "attachment A" in found["softedge-sd15"]["terms"]
@@ -130,6 +137,45 @@ def test_download_gives_folder_revision_and_hashes(call, here, folders, monkeypa
     blob.write_bytes(b"another")
     code, out, err = call("models", "verify", "--json")
     assert code == 3 and json.loads(out)["depth-anything-v2-small"]["model.safetensors"] == "wrong" and "Delete" in err
+
+
+@pytest.mark.parametrize("name", ["vgg16", "alexnet"])
+def test_torchvisions_files_need_no_torchvision_where_they_are_asked_for(call, here, monkeypatch, name):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda one, *rest: None if one == "torchvision" else find(one, *rest))
+    url, fetched = weights.known(name).url, b"weights"
+    ours = f"https://download.pytorch.org/models/{name}-{hashlib.sha256(fetched).hexdigest()[:8]}.pth"
+    rows = [replace(one, url=ours) if one.url == url else one for one in weights.KNOWN]
+    monkeypatch.setattr(weights.catalogue, "KNOWN", rows)
+    asked = []
+
+    def fetch(address, path, *, hash_prefix, progress):
+        asked.append((address, hash_prefix))
+        Path(path).write_bytes(fetched)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    with pytest.raises(WeightsError, match=f"flowpaint models download {name}"):
+        weights.published(ours, network="it", setting="a.b")
+    assert not asked, "a metric does not ask for them by name"
+    code, out, err = call("models", "download", name, "--json")
+    assert code == 0 and "not stated" in err, err
+    assert json.loads(out)["sha256"] == {ours.rpartition("/")[2]: hashlib.sha256(fetched).hexdigest()}
+    assert asked == [(ours, hashlib.sha256(fetched).hexdigest()[:8])]
+
+
+PARTS = {"model": ("model", "stable-diffusion"), "control": ("condition", "depth"), "saliency": ("segmenter", "sam2")}
+
+
+@pytest.mark.parametrize("name", [one.name for one in weights.KNOWN])
+def test_a_download_that_fails_names_a_setting_that_there_is(call, here, name):
+    code, _, err = call("models", "download", name, "--offline")
+    path = err.partition("--set ")[2].partition("=")[0].split(".")
+    assert code == 3, err
+    part = seams.part_class(*PARTS.get(path[0], ("metric", path[0])))()
+    for field in path[1:]:
+        part = getattr(part, field)
 
 
 def test_downloads_of_what_is_bundled_say_where_it_is(call):
@@ -208,6 +254,29 @@ def test_replay_and_resume_keep_to_the_policy(call, here, folders):
     assert api.resume("out.mp4.run")[0].job.policy() == weights.Policy(offline=True, commercial_only=True)
 
 
+@pytest.mark.parametrize("strict_first", [True, False])
+def test_a_repeated_command_goes_on_by_the_stricter_policy(here, folders, strict_first):
+    keep(here / "hub", weights.known("depth-anything-v2-small").repository, folders / "depth")
+    strict, free = {"offline": True, "commercial_only": True}, {"allow_pickle": True}
+    first, second = (strict, free) if strict_first else (free, strict)
+
+    for last, options in ((1, first), (3, second)):
+        POLICIES.clear()
+
+        def stop(stage, done, total, last=last):
+            if stage == "write" and done == last:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            flowpaint.edit("in.mp4", "depth", method="shaded", **options).save("out", progress=stop)
+    assert {*POLICIES} == {weights.Policy(**strict)}
+    result, saving = api.resume("out.run")
+    assert result.job.policy() == weights.Policy(**strict)
+    result.save(**saving)
+    assert result.report["job"]["commercial_only"] and not result.report["job"]["allow_pickle"]
+    assert len(list((here / "out").iterdir())) == 4
+
+
 def test_a_dry_run_fetches_nothing_and_says_what_is_missing(call, here, monkeypatch):
     asked = []
 
@@ -255,7 +324,11 @@ TABLE = [
     (f"{FRESCO} model --set model.controlnets=softedge-sd15 --offline", 3, ["'softedge-sd15'", "--set model.controlnets"]),
     (f"{FRESCO} model --set model.controlnets=control", 2, ["control", "another family"]),
     (f"{FRESCO} model --set saliency=sam2 --offline", 3, ["sam2.1-hiera-small", "--set saliency.weights"]),
-    (f"{FRESCO} model --control depth --offline", 3, ["Depth-Anything-V2-Small-hf", "--set control.weights"]),
+    (
+        f"{FRESCO} model --control depth --set model.controlnets=control --offline",
+        3,
+        ["Depth-Anything-V2-Small-hf", "--set control.weights"],
+    ),
     ("evaluate in.mp4 --source in.mp4 --metrics clip --prompt a --commercial-only", 6, ["clip-vit-base-patch32"]),
     ("evaluate in.mp4 --source in.mp4 --metrics clip --prompt a --offline", 3, ["clip-vit-base-patch32", "switched off"]),
     ("compare in.mp4 statue --methods fresco --report page.html --offline", 3, ["No diffusion model was chosen", "--model"]),

@@ -97,28 +97,40 @@ def test_the_same_job_finds_its_folder_again(tmp_path):
     assert read_manifest(tmp_path / "run")["job"] == {"seed": 0}
 
 
+@pytest.mark.parametrize("finished", ["segment", "key picture"])
 @pytest.mark.parametrize("other", [manifest(seed=1), {**manifest(), "files": {"in.mp4": "changed"}}])
-def test_another_job_is_refused_until_fresh(tmp_path, other):
+def test_another_job_is_refused_until_fresh(tmp_path, other, finished):
     first = RunFolder.open(tmp_path / "run", manifest())
-    first.store.put("key", {"x": np.ones(1)})
-    first.segments.mkdir()
-    (first.segments / "0.mkv").touch()
+    if finished == "segment":
+        first.segments.mkdir()
+        (first.segments / "0.mkv").touch()
+    else:
+        first.store.put("key", {"x": np.ones(1)})
     with pytest.raises(InputError, match="--fresh"):
         RunFolder.open(tmp_path / "run", other)
     assert RunFolder.open(tmp_path / "run", other, fresh=True).store.get("key") is None
     assert read_manifest(tmp_path / "run")["job"] == other["job"]
 
 
-def test_another_job_without_a_finished_segment_gives_way(tmp_path):
+def test_another_job_with_nothing_finished_gives_way(tmp_path):
     first = RunFolder.open(tmp_path / "run", manifest())
     assert not first.is_begun
     first.segments.mkdir()
     (first.segments / "0.part").touch()
     assert not first.is_begun
+    second = RunFolder.open(tmp_path / "run", manifest(seed=1))
+    assert read_manifest(tmp_path / "run")["job"] == {"seed": 1} and not list(second.segments.glob("*"))
+    second.store.put("key", {"x": np.ones(1)})
+    assert second.is_begun
+
+
+def test_what_stands_beside_the_job_does_not_make_another(tmp_path):
+    first = RunFolder.open(tmp_path / "run", {**manifest(), "policy": {"offline": True}})
     first.store.put("key", {"x": np.ones(1)})
-    assert first.is_begun
-    assert RunFolder.open(tmp_path / "run", manifest(seed=1)).store.get("key") is None  # another job's key frame
-    assert read_manifest(tmp_path / "run")["job"] == {"seed": 1}
+    again = RunFolder.open(tmp_path / "run", {**manifest(), "policy": {"offline": False}})
+    assert again.store.get("key") is not None and read_manifest(again.path)["policy"] == {"offline": True}
+    again.amend(policy={"offline": False})
+    assert read_manifest(again.path) == {**manifest(), "policy": {"offline": False}}
 
 
 def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):

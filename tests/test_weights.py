@@ -7,6 +7,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -193,6 +194,16 @@ def test_the_licence_is_said_before_the_first_download(cache, asked, caplog):
     ((repository, patterns),) = asked
     assert repository == "lllyasviel/control_v11p_sd15_softedge"
     assert patterns == ["diffusion_pytorch_model.safetensors", "config.json"], "safetensors and settings alone"
+
+
+def test_of_a_model_whose_weights_are_in_a_file_settings_are_said_to_be_fetched(cache, asked, caplog, tiny, tmp_path):
+    file = save_single_file(tmp_path / "one.safetensors", tiny)
+    with caplog.at_level(logging.WARNING, "flowpaint"), pytest.raises(WeightsError, match="hub cannot be reached"):
+        LatentDiffusion(weights=str(file)).check()
+    (said,) = [one.getMessage() for one in caplog.records]
+    assert "the settings and the tokenizer of sd15" in said and "a few MB" in said and "GB" not in said and "OpenRAIL-M" in said
+    ((_, patterns),) = asked
+    assert not any(weights.is_weights(Path(one)) for one in patterns)
 
 
 def test_offline_asks_nobody(cache, asked):
@@ -427,6 +438,20 @@ def test_code_in_a_pickle_is_never_run(tiny, tmp_path, kind):
     with keeping(OPEN), pytest.raises(WeightsError, match="holds code, which is never run"):
         LatentDiffusion(weights=name, shape=str(tiny)).check()
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("suffix", ["", ".weights", ".h5", ".SAFETENSORS", ".pth"])
+def test_what_is_no_safetensors_is_a_pickle_whatever_it_is_called(tmp_path, suffix):
+    file = tmp_path / f"one{suffix}"
+    torch.save({"a": torch.arange(3)}, file)
+    for read in (weights.read_state, lambda path: weights.given(str(path), network="it", setting="a.b")):
+        with pytest.raises(WeightsError, match=r"pickle, which can hold code.*--allow-pickle") as caught:
+            read(file)
+        assert str(file) in str(caught.value)
+        with keeping(OPEN):
+            assert read(file)
+    assert torch.equal(weights.read_state(file, pinned=True)["a"], torch.arange(3)), "its hash was checked"
+    assert weights.given(str(file), network="it", setting="a.b", form="hdf5") == file, "and what is no state dict is none"
 
 
 def test_pickles_are_fetched_only_where_they_are_allowed(cache, monkeypatch, tmp_path):

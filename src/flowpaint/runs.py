@@ -1,7 +1,7 @@
 """The run folder: what has been finished of a job, so that a killed run goes on where it stopped.
 
 OUTPUT.run/
-  run.json       the job, versions, fingerprints of the files that it reads
+  run.json       the job, the policy on weights, versions, fingerprints of the files that it reads
   segments/      finished pieces of the video, written by the encoder
   store/         finished key frames, states and measurements: `FolderStore`
   warnings.txt   one a line, so that a resumed run reports those of its first part too
@@ -10,6 +10,7 @@ OUTPUT.run/
 import errno
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 import zlib
@@ -102,16 +103,16 @@ class RunFolder:
     def open(cls, path: Path, manifest: Mapping[str, Any], *, fresh: bool = False) -> "RunFolder":
         """The folder at `path` for the job in `manifest`; `fresh` empties it first.
 
-        Another job's folder without a finished segment is taken over: a command that failed early must not stand in the way
-        of the corrected one. Raises `InputError` where another job has finished some, or where anything else is in it,
-        `WorkError` where it cannot be written.
+        Another job's folder in which nothing is finished is taken over: a command that failed early must not stand in the way
+        of the corrected one. What tells jobs apart are `job` and `files` of the manifest. Raises `InputError` where another job
+        has finished something, or where anything else is in it, `WorkError` where it cannot be written.
         """
         found = read_manifest(path) if (path / "run.json").exists() else None
         if found is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path} is not a run folder of flowpaint. Choose another with --run.")
         wanted = json.loads(json.dumps(manifest))
         differing = [key for key in ("job", "files") if found is not None and found.get(key) != wanted.get(key)]
-        if differing and not fresh and _segments(path):
+        if differing and not fresh and _begun(path):
             changed = "another job" if "job" in differing else "this job with other files"
             raise InputError(f"{path} holds the unfinished run of {changed}. Use --fresh to start over, or another --run.")
         if fresh or differing:
@@ -135,7 +136,13 @@ class RunFolder:
     @property
     def is_begun(self) -> bool:
         """Whether a segment, a key frame or anything else that can be gone on from is finished."""
-        return _segments(self.path) or any((self.path / "store").glob("*.npz"))
+        return _begun(self.path)
+
+    def amend(self, **values: Any) -> None:
+        """Put `values` into the manifest, in place of what it said of them. Raises `WorkError` where it cannot be written."""
+        before = read_manifest(self.path)
+        if (after := before | values) != before:
+            write_json(self.path / "run.json", after)
 
     def remove(self) -> None:
         """Delete what belongs to the run, and the folder if nothing else is in it."""
@@ -155,9 +162,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return found
 
 
-def _segments(path: Path) -> bool:
-    """Whether the encoder has finished a piece of the video: a segment, or a picture of a folder."""
-    return any(one.is_file() and one.suffix != ".part" for one in (path / "segments").rglob("*"))
+def _begun(path: Path) -> bool:
+    """Whether the encoder has finished a segment or a picture of a folder, or the store holds anything."""
+    pieces = (one for one in (path / "segments").rglob("*") if one.is_file() and one.suffix != ".part")
+    return any(pieces) or any((path / "store").glob("*.npz"))
 
 
 def _clear(path: Path) -> None:
@@ -181,12 +189,13 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """`sha256 of size, first and last MiB` of a file, in hex; of a folder, over the names, sizes and times of its files."""
+    """`sha256 of size, first and last MiB` of a file, in hex; of a folder, over the names, sizes and times of all files in it."""
     digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(path.iterdir()):
+        inside = (Path(place, name) for place, _, names in os.walk(path, followlinks=True) for name in names)
+        for name, file in sorted((file.relative_to(path).as_posix(), file) for file in inside):
             facts = file.stat()
-            digest.update(f"{file.name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
     size = path.stat().st_size
     digest.update(str(size).encode())

@@ -169,6 +169,17 @@ def test_another_length_is_refused_or_resampled(call, here):
     assert all(np.array_equal(result.frames.raw(index), coloured(clip, held).raw(index + 1)) for index in range(5))
 
 
+@pytest.mark.parametrize("start", [0, 3], ids=["as long as the input", "as long as the range"])
+def test_resampled_frames_go_by_the_time_on_screen_whatever_the_length(here, start):
+    clip, by = video.read("in.mkv"), video.read("out.mkv")
+    slow = [Fraction(2 * i, 25) for i in range(6 - start)]  # each frame twice as long on screen as the input's
+    by = Clip(by.raw, times=slow, end=Fraction(12, 25), height=by.height, width=by.width)
+    result = flowpaint.colorize(clip, by=by, resample=True, start=start)
+    assert len(result.frames) == len(by)
+    held = Clip(lambda index: by.raw(index // 2), times=clip.times, end=clip.end, height=by.height, width=by.width)
+    assert all(np.array_equal(result.frames.raw(i), coloured(clip, held).raw(i + start)) for i in range(len(by)))
+
+
 def test_outside_a_mask_pixels_stay(here):
     white = np.zeros((64, 80, 3), np.uint8)
     white[:, 40:] = 255

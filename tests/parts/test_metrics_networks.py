@@ -322,7 +322,7 @@ def test_lpips_is_torchmetrics_on_the_same_network(name, kind, part, tmp_path, m
     stack = kind()
     stack.fill(torch.load(file, weights_only=True))
     monkeypatch.setattr(theirs, "_get_tv_model_features", lambda *_: stack.features)
-    heads = linear_heads(resolve(f"lpips-{name}"))
+    heads = linear_heads(resolve(f"lpips-{name}"), pinned=True)
     judge = theirs._LPIPS(pretrained=False, pnet_rand=True, net={"alexnet": "alex", "vgg16": "vgg"}[name])
     judge.load_state_dict({f"lin{i}.model.1.weight": head[None, :, None, None] for i, head in enumerate(heads)}, strict=False)
     a, b = film(3, 1), film(3, 2)

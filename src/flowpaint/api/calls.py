@@ -116,7 +116,7 @@ def resume(run: str | Path) -> tuple[Result, Saving]:
         provenance=bool(kept.get("provenance", True)),
         keep_run=bool(kept.get("keep_run", False)),
     )
-    return Result(Job.from_dict(manifest["job"])), saving
+    return Result(Job.of_run(manifest)), saving
 
 
 def plan_job(

@@ -8,6 +8,7 @@ from .. import video
 from ..timecode import clock
 from ..video.encoding import resolve
 from .job import WITHOUT_KEYS
+from .prepare import has_image_model
 from .render import side_by_side
 from .result import CHUNK, Files, Result, Saving, run_folder
 
@@ -25,6 +26,7 @@ _BYTES_A_PIXEL = 0.12  # of H.264 at crf 16; lossless codecs need some ten times
 def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
     """The shots, key frames, method, look, output and costs of a job, as plain values. Nothing is made or written.
 
+    Seconds and memory are None where an image model works: they hang on the model and the machine, and are not estimated.
     Raises what `Result.save` would raise before it starts to work.
     """
     prepared, job = result.prepared, result.job
@@ -32,7 +34,8 @@ def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
     shown = side_by_side(clip, clip) if job.side_by_side else clip
     encoding = job.encoded()
     video.check(shown, files.video, encoding, overwrite=saving.get("overwrite", False), warn=prepared.notes.warn)
-    edits = job.kind not in WITHOUT_KEYS and getattr(prepared.method, "editor", None) is not None
+    makes = getattr(prepared.method, "editor", None) is not None or has_image_model(prepared.method)
+    edits = job.kind not in WITHOUT_KEYS and makes
     given = sorted(index + prepared.first for index in prepared.keyframes)
     bare = [shot.start + prepared.first for shot in prepared.shots if not any(index in shot for index in prepared.keyframes)]
     made = bare if edits else []
@@ -54,6 +57,7 @@ def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
         "keyframes_given": given,
         "keyframes_made": made,
         "more_by_tracking": edits and hasattr(prepared.method, "lost"),
+        "more_by_difference": edits and hasattr(prepared.method, "placing"),
         "output": _output(files.video, shown.width, shown.height, result),
         "run_folder": str(saving.get("run") or run_folder(job.output)),
         "estimate": _costs(result, len(made)),
@@ -76,15 +80,16 @@ def _output(path: Path, width: int, height: int, result: Result) -> dict[str, An
     }
 
 
-def _costs(result: Result, num_made: int) -> dict[str, float | int]:
+def _costs(result: Result, num_made: int) -> dict[str, float | int | None]:
     prepared = result.prepared
     clip = prepared.clip
     pixels = clip.height * clip.width
     name = str(result.job.method.get("part", ""))
     seconds = len(clip) * (_FRAME_SECONDS.get(name, _UNKNOWN) + _READ_SECONDS) + num_made * _KEYFRAME_SECONDS
     stored = Fraction(_BYTES_A_PIXEL) * pixels * len(clip)
+    known = not has_image_model(prepared.method)
     return {
-        "seconds": max(0.1, round(seconds * pixels / 1e6, 1)),
-        "memory_bytes": _BASE_BYTES + _FRAMES_HELD * pixels * 3 * 4,
+        "seconds": max(0.1, round(seconds * pixels / 1e6, 1)) if known else None,
+        "memory_bytes": _BASE_BYTES + _FRAMES_HELD * pixels * 3 * 4 if known else None,
         "disk_bytes": int(stored * 2) + CHUNK * pixels // 8,  # the segments and the file made of them
     }

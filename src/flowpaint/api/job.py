@@ -1,7 +1,8 @@
 """`Job`: everything that was asked for, as plain values. It goes into the run folder, the report and the video itself."""
 
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from .. import seams
 from ..errors import ConfigError, InputError, nearest
 from ..report import versions
 from ..video import Encoding, read_comment
-from ..weights import Policy
+from ..weights import Policy, is_known, names_file
 from . import toml
 from .choose import DEFAULT_METHOD, choose_method
 
@@ -102,17 +103,22 @@ class Job:
             raise ConfigError(f"A job has no field {unknown!r}. Nearest: {nearest(unknown, known)}.")
         return cls(**{name: _checked(name, value, known[name].type) for name, value in values.items()})
 
+    @classmethod
+    def of_run(cls, manifest: Mapping[str, Any]) -> "Job":
+        """The job that a run folder's manifest tells of, with the policy that stands beside it. Raises as `from_dict` does."""
+        return cls.from_dict({**manifest["job"], **manifest.get("policy", {})})
+
     def to_toml(self) -> str:
         """The job as TOML text."""
         return toml.dumps(self.to_dict())
 
     def files(self) -> list[str]:
-        """The files that the job reads."""
-        led = _pictures(self.method)
-        return sorted({one for one in (self.input, self.style, self.by, self.mask, *self.keyframes.values(), *led) if one})
+        """The files and folders that the job reads."""
+        own = {one for one in (self.input, self.style, self.by, self.mask, *self.keyframes.values()) if one}
+        return sorted(own.union(_paths(self.method)))
 
-    def named(self, name: Callable[[str], str]) -> "Job":
-        """The same job with every path replaced by `name(path)`."""
+    def named(self, name: Callable[[str], str], folder: Path = Path()) -> "Job":
+        """The same job with every path replaced by `name(path)`; in recipes, what is a path in `folder` or from the root."""
         return replace(
             self,
             input=name(self.input) if self.input else "",
@@ -121,7 +127,7 @@ class Job:
             by=name(self.by) if self.by else None,
             mask=name(self.mask) if self.mask else None,
             keyframes={time: name(path) for time, path in self.keyframes.items()},
-            method=_renamed(self.method, name),
+            method=_renamed(self.method, name, folder),
         )
 
 
@@ -138,23 +144,45 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     return value
 
 
-def _pictures(recipe: Any) -> list[str]:
-    """The picture files that parts of a recipe name."""
-    if isinstance(recipe, Mapping):
-        found = [one for name, value in recipe.items() if name != "picture" for one in _pictures(value)]
-        picture = recipe.get("picture")
-        return [*found, picture] if isinstance(picture, str) else found
-    return []
+# -------------------------------------------------------------------------------------------------------- paths in recipes
+
+_PLACES = frozenset({"path", "weights", "shape", "controlnets", "lora", "heads"})  # fields that may name a file or a folder
 
 
-def _renamed(recipe: Any, name: Callable[[str], str]) -> Any:
+def _is_path(text: str, field: str, folder: Path) -> bool:
+    """Whether a `field` of a part names a file or folder, a relative one in `folder`, and not weights known by a name."""
+    path = Path(_expanded(text))
+    if field == "picture" or path.is_absolute() or names_file(text):
+        return bool(text)
+    if field == "program":  # a bare name is looked for on PATH
+        return path.name != text and (folder / path).exists()
+    return bool(text) and field in _PLACES and not is_known(text) and (folder / path).exists()
+
+
+def _expanded(text: str) -> str:
+    return os.path.expanduser(text)  # noqa: PTH111  # a Path would make sd15, which is a public name, of ./sd15
+
+
+def _paths(recipe: Any, field: str = "") -> Iterator[str]:
+    """The files and folders that the parts of a recipe name, those that are there."""
     if isinstance(recipe, Mapping):
-        return {
-            key: name(value) if key == "picture" and isinstance(value, str) else _renamed(value, name)
-            for key, value in recipe.items()
-        }
-    if isinstance(recipe, str) and Path(recipe).is_absolute():  # weights may be named by path, too
-        return name(recipe)
+        for key, value in recipe.items():
+            yield from _paths(value, key)
+    elif isinstance(recipe, (list, tuple)):
+        for value in recipe:
+            yield from _paths(value, field)
+    elif isinstance(recipe, str) and _is_path(recipe, field, Path()) and Path(found := _expanded(recipe)).exists():
+        yield found
+
+
+def _renamed(recipe: Any, name: Callable[[str], str], folder: Path, field: str = "") -> Any:
+    if isinstance(recipe, Mapping):
+        return {key: _renamed(value, name, folder, key) for key, value in recipe.items()}
+    if isinstance(recipe, (list, tuple)):
+        return [_renamed(value, name, folder, field) for value in recipe]
+    if isinstance(recipe, str) and _is_path(recipe, field, folder):
+        renamed = name(_expanded(recipe))
+        return f"./{renamed}" if is_known(renamed) else renamed
     return recipe
 
 
@@ -182,7 +210,7 @@ def recorded(path: str | Path) -> Job:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} holds no recipe of flowpaint. Give a video made by `flowpaint edit`, or its .json.") from error
-    return Job.from_dict(found).named(lambda name: _beside(name, path))
+    return Job.from_dict(found).named(lambda name: _beside(name, path), path.parent)
 
 
 def _completed(values: Mapping[str, Any]) -> Job:

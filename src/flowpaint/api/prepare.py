@@ -249,24 +249,30 @@ def _by(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip 
             f"{name} is {by.width}x{by.height}, another shape than the video's {whole.width}x{whole.height}. "
             "Give one of the same shape; the size does not matter."
         )
+    if job.resample:
+        places = on_screen(by, whole)
+        shown = sized(whole, lambda index: by.raw(places[index]), height=by.height, width=by.width)
+        return shown[frames.start : frames.stop]
     if len(by) == len(frames):
         return by
     if len(by) != len(whole):
-        if not job.resample:
-            raise InputError(
-                f"{name} has {len(by)} frames where the video has {len(whole)}. "
-                "Give one as long as it, or --resample to take the frame on screen at the same time."
-            )
-        places, lent = on_screen(by, whole), by
-        by = sized(whole, lambda index: lent.raw(places[index]), height=lent.height, width=lent.width)
+        raise InputError(
+            f"{name} has {len(by)} frames where the video has {len(whole)}. "
+            "Give one as long as it, or --resample to take the frame on screen at the same time."
+        )
     return by[frames.start : frames.stop]
+
+
+def has_image_model(method: Method) -> bool:
+    """Whether `method` or its editor makes pictures by an image model, which reads words."""
+    return any("model" in getattr(one, "__dataclass_fields__", {}) for one in (method, getattr(method, "editor", None)))
 
 
 def _prompts(job: Job, method: Method, whole: Clip, first: int) -> dict[int, str]:
     """The words that hold from frames of the clip on; frames before its own first are negative. Raises `InputError`."""
     if not (job.prompts or job.negative):
         return {}
-    if not any("model" in getattr(one, "__dataclass_fields__", {}) for one in (method, getattr(method, "editor", None))):
+    if not has_image_model(method):
         raise InputError(
             "Words by time (--prompt) and words against (--negative) are for methods with an image model; a look holds for the "
             "whole video. Use --method fresco, or --model with frame-by-frame or analogy."

@@ -5,7 +5,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -15,7 +15,7 @@ import numpy as np
 from .. import video
 from ..errors import ConfigError, InputError
 from ..report import Measurements, Timings, contact_sheet, peak_memory, versions, wanting
-from ..runs import RunFolder, fingerprint, write_json
+from ..runs import RunFolder, fingerprint, read_manifest, write_json
 from ..seams import Notes, Run
 from ..timecode import clock
 from ..types import Clip, Raw
@@ -106,9 +106,9 @@ class Result:
         shape = self._shown(self.prepared.clip)
         video.check(shape, files.video, encoding, overwrite=overwrite, warn=self._notes.warn)
         _check_beside(files, overwrite)
-        if saving.get("provenance", True):
-            encoding = replace(encoding, comment=provenance(self.job))
         with self._folder(saving) as folder:
+            if saving.get("provenance", True):
+                encoding = replace(encoding, comment=provenance(self.job))
             watch = _Watch(self.prepared, folder, chunk=CHUNK if files.video.suffix else 1, progress=progress)
             clip = render(self.prepared, self._run(folder, watch.told))
             with self._timings.stage("write"):
@@ -149,9 +149,12 @@ class Result:
         job = self.job.named(lambda path: str(Path(path).absolute()))
         found = {name: fingerprint(Path(name)) for name in job.files()}
         kept = {name: saving[name] for name in ("overwrite", "provenance", "keep_run") if name in saving}
-        manifest = {"job": job.to_dict(), "files": found, "versions": versions(), "saving": kept}
+        policy = asdict(job.policy())  # beside the job: it does not change what is made
+        plain = {name: value for name, value in job.to_dict().items() if name not in policy}
+        manifest = {"job": plain, "policy": policy, "files": found, "versions": versions(), "saving": kept}
         folder = RunFolder.open(Path(saving.get("run") or run_folder(job.output)), manifest, fresh=saving.get("fresh", False))
         self._notes.warnings += [one for one in folder.warnings() if one not in self._notes.warnings]
+        self._keep_to(folder)
         try:
             yield folder
         except (ConfigError, InputError):
@@ -160,6 +163,13 @@ class Result:
             raise
         if not saving.get("keep_run", False):
             folder.remove()
+
+    def _keep_to(self, folder: RunFolder) -> None:
+        """Find weights by the stricter of two policies, this job's and that of the run so far; so will what goes on from here."""
+        policy = asdict(self.job.policy().stricter(Job.of_run(read_manifest(folder.path)).policy()))
+        folder.amend(policy=policy)
+        self.job = replace(self.job, **policy)
+        self.prepared = replace(self.prepared, job=replace(self.prepared.job, **policy))
 
     def _finished(self, files: Files, measurements: Measurements) -> dict[str, Any]:
         """Write the report and the contact sheet; the report."""

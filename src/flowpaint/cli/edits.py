@@ -206,20 +206,28 @@ def _save(result: "Result", talk: Talk, saving: dict[str, Any]) -> None:
 
 
 def _plan_lines(plan: dict[str, Any]) -> list[str]:
-    cost, output = plan["estimate"], plan["output"]
+    output = plan["output"]
     shots = [
         f"  {_span(one['first'], one['last'])}, from {one['from']}" + ", kept as it is" * one["kept"] for one in plan["shots"]
     ]
-    more = "; more are placed by tracking where the picture becomes another" if plan["more_by_tracking"] else ""
-    seconds = f"about {cost['seconds']:.0f} s" if cost["seconds"] >= 1 else "less than 1 s"
+    more = "; more are placed by tracking where the picture becomes another" * plan["more_by_tracking"]
+    more += "; more are placed where the picture changes most" * plan["more_by_difference"]
     return [
         f"{_count(plan['frames'], 'frame')}, {plan['length']}, {_count(len(plan['shots']), 'shot')}:",
         *shots,
         f"method {plan['method']} on {plan['device']}. {plan['look']}".rstrip(),
         f"key frames given: {_listed(plan['keyframes_given'])}; edited by the method: {_listed(plan['keyframes_made'])}{more}",
         f"output {output['path']}: {output['width']}x{output['height']} {output['codec']} {output['pixel_format']}",
-        f"{seconds}, {_mebi(cost['memory_bytes'])} of memory, {_mebi(cost['disk_bytes'])} of disk",
+        _cost_line(plan["estimate"]),
     ]
+
+
+def _cost_line(cost: Mapping[str, Any]) -> str:
+    disk = f"{_mebi(cost['disk_bytes'])} of disk"
+    if cost["seconds"] is None:
+        return f"{disk}; time and memory are not estimated, for they hang on the image model and the machine"
+    seconds = f"about {cost['seconds']:.0f} s" if cost["seconds"] >= 1 else "less than 1 s"
+    return f"{seconds}, {_mebi(cost['memory_bytes'])} of memory, {disk}"
 
 
 def _count(number: int, what: str) -> str:

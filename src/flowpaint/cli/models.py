@@ -10,14 +10,16 @@ from .talk import talking
 
 models = typer.Typer(help="List, fetch and verify the weights of networks, and show their licences.", no_args_is_help=True)
 
+_Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing, as ever: only `download` does.")]
 _Commercial = Annotated[
     bool, typer.Option("--commercial-only", help="Only weights whose licence is known to allow commercial use.")
 ]
 
 
 @grouped(manners=Manners)
-def list_models(*, commercial_only: _Commercial = False, manners: Manners) -> None:
+def list_models(*, commercial_only: _Commercial = False, offline: _Offline = False, manners: Manners) -> None:
     """List the known weights: what they are for, whether they are here, licence, size. Nothing is fetched."""
+    del offline  # it says what holds anyhow
     with talking(manners) as talk:
         from .. import api
 
@@ -44,9 +46,13 @@ def download(
 
 @grouped(manners=Manners)
 def verify(
-    *, name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: all that are here.")] = None, manners: Manners
+    *,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: all that are here.")] = None,
+    offline: _Offline = False,
+    manners: Manners,
 ) -> None:
     """Check the hashes of weights that are here, all or those called NAME. Exit code 3 where one is wrong."""
+    del offline
     with talking(manners) as talk:
         from .. import api
 
@@ -58,8 +64,9 @@ def verify(
 
 
 @grouped(manners=Manners)
-def licences(*, commercial_only: _Commercial = False, manners: Manners) -> None:
+def licences(*, commercial_only: _Commercial = False, offline: _Offline = False, manners: Manners) -> None:
     """Show the licence of each set of weights, bundled and optional, and whether it allows commercial use."""
+    del offline
     with talking(manners) as talk:
         from .. import api
 

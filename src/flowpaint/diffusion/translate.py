@@ -82,6 +82,18 @@ def with_control(model: "LatentDiffusion", control: Conditions) -> tuple["Latent
     return replace(model, controlnets=nets), seen
 
 
+def check_translation(
+    model: "LatentDiffusion", control: Conditions, solver: SolverChoice, num_steps: int, strength: float
+) -> None:
+    """Raises what a translation would raise later for steps, weights, ControlNets and conditions that cannot be or are not there."""
+    model, seen = with_control(model, control)
+    walk(model.schedule, solver, num_steps, strength)
+    for condition in seen:
+        if (check := getattr(condition, "check", None)) is not None:
+            check()
+    model.check()
+
+
 def _public(model: "LatentDiffusion", condition: SpatialCondition) -> str:
     kind = str(to_dict(condition)["part"])
     public = model.public_controlnet(kind)

@@ -15,7 +15,16 @@ from ..diffusion.levels import Level, add_noise
 from ..diffusion.model import LatentDiffusion
 from ..diffusion.plans import anchor_chain
 from ..diffusion.sampling import LoopState, frame_noise, sample_frames
-from ..diffusion.translate import Conditions, SolverChoice, fitted, source_frames, walk, with_control, working_size
+from ..diffusion.translate import (
+    Conditions,
+    SolverChoice,
+    check_translation,
+    fitted,
+    source_frames,
+    walk,
+    with_control,
+    working_size,
+)
 from ..enlarge import enlarge
 from ..errors import ConfigError, InputError, ResourceError
 from ..plan import Placing, by_difference, difference
@@ -75,9 +84,7 @@ class Fresco:
     def check(self) -> None:
         """Raises what a run would raise later for steps, gaps, weights and ControlNets that cannot be or are not there."""
         by_difference([0.0], shortest=self.shortest, longest=self.longest, placing=self.placing)
-        model, _ = with_control(self.model, self.control)
-        walk(model.schedule, self.solver, self.num_steps, self.strength)
-        model.check()
+        check_translation(self.model, self.control, self.solver, self.num_steps, self.strength)
 
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
         """The edited clip, lazy: key frames are translated when the first frame is asked for.

@@ -2,12 +2,13 @@
 
 from .bundled import BUNDLED, HED, OPTIONAL, Bundled, licences, locate, resolve
 from .catalogue import KNOWN, Known, controlnet_for, known
-from .fetching import given, model_file, model_folder, names_file, published
+from .fetching import given, is_known, model_file, model_folder, names_file, published
+from .files import is_pickle, is_weights, sha256_of
 from .inventory import Entry, download, entry, inventory, verify
 from .layouts import CLIP, CONTROLNET, LORA, MODEL, NETWORK, SHAPE, TEXT_WEIGHTS, UNET_WEIGHTS, Layout
 from .licences import Licence
 from .policy import DEFAULT_POLICY, Ledger, Policy, file_hash, keeping, nothing_fetched, warn
-from .reading import check_complete, is_pickle, is_weights, quiet, read_state, sha256_of, tensor_names, tensor_shape
+from .reading import check_complete, quiet, read_state, tensor_names, tensor_shape
 
 __all__ = [
     "BUNDLED",
@@ -37,6 +38,7 @@ __all__ = [
     "file_hash",
     "given",
     "inventory",
+    "is_known",
     "is_pickle",
     "is_weights",
     "keeping",

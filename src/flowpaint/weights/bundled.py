@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import ConfigError, WeightsError, nearest
+from .files import digest, is_weights
 from .licences import APACHE, BSD_2, MIT, Licence
 from .policy import Used, admit, note
-from .reading import digest, is_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

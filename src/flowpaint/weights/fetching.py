@@ -5,14 +5,15 @@ import logging
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from ..errors import WeightsError, nearest
 from .bundled import bundled, resolve
 from .catalogue import KNOWN, Known, alternatives, known
+from .files import SAFE, is_pickle, sha256_of
 from .layouts import LORA, MODEL, Layout
 from .licences import OWN, UNKNOWN
 from .policy import Used, admit, check_pickle, in_force, note
-from .reading import is_pickle, sha256_of
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _log = logging.getLogger(__name__)
@@ -21,19 +22,24 @@ _log = logging.getLogger(__name__)
 def names_file(name: str) -> bool:
     """Whether `name` is that of one file of weights, not of a folder or a repository."""
     path = Path(name)
-    return path.suffix == ".safetensors" or is_pickle(path)
+    return path.suffix == SAFE or is_pickle(path)
 
 
-def given(path: str, *, network: str, setting: str, script: bool = False) -> Path:
+def is_known(name: str) -> bool:
+    """Whether `name` is that of weights of the catalogue, bundled or public: it goes before a folder called the same."""
+    return name in bundled() or known(name) is not None
+
+
+def given(path: str, *, network: str, setting: str, form: Literal["tensors", "script", "hdf5"] = "tensors") -> Path:
     """The file that a person gave as the weights of `network`, by such a setting as `setting` ("fid.extractor.weights").
 
-    Raises `WeightsError` where none was given, it is not there, or it is a pickle that may not be read; a `script`, which
-    TorchScript wrote, is no pickle.
+    Raises `WeightsError` where none was given, it is not there, or it is a pickle that may not be read: what has the `form` of
+    named tensors and is no `.safetensors` counts as one.
     """
     if not path:
         raise WeightsError(f"{network} has no weights: none come with flowpaint. Give a file, as in `--set {setting}=/path`.")
     found = Path(path).expanduser()
-    if not script:
+    if form == "tensors":
         check_pickle(found, path, f"Give a .safetensors file, as in `--set {setting}=/path`")
     if not found.is_file():
         raise WeightsError(f"There is no file {path} with the weights of {network}. Give one, as in `--set {setting}=/path`.")
@@ -79,11 +85,11 @@ def model_file(name: str, layout: Layout = LORA, *, network: str, setting: str) 
     return layout.weights(model_folder(name, layout, setting=setting))[0]
 
 
-def published(url: str, *, network: str, setting: str) -> Path:
+def published(url: str, *, network: str, setting: str, asked: bool = False) -> Path:
     """The file at `url` from PyTorch's cache, fetched by torch where torchvision, whose weights they are, is installed.
 
-    The end of its name is the start of its hash, which is checked. Raises `WeightsError` where it is not to be had,
-    `LicenceError` where the policy in force forbids its use.
+    With `asked`, for by its name, it is fetched without torchvision, too. The end of its name is the start of its hash, which is
+    checked. Raises `WeightsError` where it is not to be had, `LicenceError` where the policy in force forbids its use.
     """
     import torch.hub
 
@@ -92,11 +98,13 @@ def published(url: str, *, network: str, setting: str) -> Path:
     admit(name, licence, alternatives(record.role, record.family) if record else ())
     path = torch_cache(url)
     remedy = f"Fetch {url} and give it, as in `--set {setting}=/path`"
+    if record is not None and not asked:
+        remedy = f"Fetch them with `flowpaint models download {name}`, or give a file, as in `--set {setting}=/path`"
     start = path.stem.rpartition("-")[2]
     if not path.is_file():
-        if in_force().offline or importlib.util.find_spec("torchvision") is None:
+        if in_force().offline or not (asked or importlib.util.find_spec("torchvision")):
             raise WeightsError(f"The weights of {network} are not here. {remedy}.")
-        _log.warning(notice(record) if record else f"Fetching {url}, whose licence is not known here.")
+        _log.warning(notice(record, record.layout) if record else f"Fetching {url}, whose licence is not known here.")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=start, progress=False)
@@ -115,14 +123,13 @@ def torch_cache(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
-def notice(record: Known) -> str:
-    """What is said before weights are fetched: their licence, and how much it is."""
+def notice(record: Known, layout: Layout) -> str:
+    """What is said before the files of `layout` are fetched: what and how much it is, and the licence."""
     licence = record.licence
     more = f" ({licence.text})" if licence.text else ""
-    size = f"{record.size / 1e9:.1f} GB" if record.size >= 1e9 else f"{record.size / 1e6:.0f} MB"
-    return (
-        f"Fetching {record.name} from {record.source}, up to {size}. Licence: {licence}{more}; commercial use: {licence.allows}."
-    )
+    size = f"up to {record.size / 1e9:.1f} GB" if record.size >= 1e9 else f"up to {record.size / 1e6:.0f} MB"
+    what, size = (record.name, size) if layout.has_weights else (f"the settings and the tokenizer of {record.name}", "a few MB")
+    return f"Fetching {what} from {record.source}, {size}. Licence: {licence}{more}; commercial use: {licence.allows}."
 
 
 # ------------------------------------------------------------------------------------------------------------------ the hub
@@ -137,7 +144,7 @@ def _here_or_fetched(name: str, repository: str, record: Known | None, layout: L
     found: Path | None = None
     for local in (True, False) if not policy.offline else (True,):  # what was fetched once is used without asking
         if not local:
-            _log.warning(notice(record) if record else f"Fetching {name}, whose licence is not known here.")
+            _log.warning(notice(record, layout) if record else f"Fetching {name}, whose licence is not known here.")
         for pickles in kinds:
             try:
                 found = _snapshot(repository, revision, layout, pickles, local)

@@ -7,20 +7,22 @@ from typing import Literal
 
 from ..errors import ConfigError, WeightsError, nearest
 from .bundled import BUNDLED, Bundled, bundled, find, locate, resolve
-from .catalogue import KNOWN, Known, Role, known
+from .catalogue import KNOWN, Known, known
 from .fetching import model_folder, published, torch_cache
+from .files import digest
 from .licences import Licence
 from .policy import Policy, blob_of, keeping
-from .reading import digest
 
 State = Literal["ok", "wrong", "unchecked"]
-_SETTINGS: dict[Role, str] = {  # by which weights of one's own take the place of known ones
+_SETTINGS = {  # by which weights of one's own take the place of known ones: by role, or by name
     "model": "model.weights",
     "controlnet": "model.controlnets",
     "lora": "model.lora",
     "depth": "control.weights",
     "segmenter": "saliency.weights",
-    "features": "METRIC.extractor.weights",
+    "clip-vit-b32": "clip.extractor.weights",
+    "vgg16": "spat-con.extractor.weights",
+    "alexnet": "lpips.extractor.weights",
 }
 
 
@@ -65,9 +67,10 @@ def download(name: str) -> Path:
     record = known(found.name)
     if record is None:
         return resolve(found.name)
+    setting = _SETTINGS.get(record.role) or _SETTINGS[record.name]
     if record.url:
-        return published(record.url, network=record.name, setting=_SETTINGS[record.role])
-    return model_folder(record.name, record.layout, setting=_SETTINGS[record.role])
+        return published(record.url, network=record.name, setting=setting, asked=True)
+    return model_folder(record.name, record.layout, setting=setting)
 
 
 def verify(found: Entry) -> dict[str, State]:

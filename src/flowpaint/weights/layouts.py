@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .reading import is_pickle, is_weights
+from .files import is_pickle, is_weights
 
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 TEXT_WEIGHTS = "model.safetensors"
@@ -35,6 +35,11 @@ class Layout:
     def has_pickles(self) -> bool:
         """Whether some of the files may be pickles."""
         return any(is_pickle(Path(one)) for group in self.files for one in group.split("|"))
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether some of the files hold weights: settings alone are small."""
+        return any(is_weights(Path(one)) for group in self.files for one in group.split("|"))
 
     def missing(self, folder: Path) -> str:
         """The first thing of which `folder` has no file, as it is written above, or ""."""

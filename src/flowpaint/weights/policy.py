@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LicenceError, WeightsError
+from .files import SAFE, is_pickle, sha256_of
 from .licences import Licence
-from .reading import is_pickle, sha256_of
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +26,14 @@ class Policy:
     offline: bool = False
     commercial_only: bool = False
     allow_pickle: bool = False
+
+    def stricter(self, other: "Policy") -> "Policy":
+        """The policy that allows what both allow."""
+        return Policy(
+            offline=self.offline or other.offline,
+            commercial_only=self.commercial_only or other.commercial_only,
+            allow_pickle=self.allow_pickle and other.allow_pickle,
+        )
 
 
 DEFAULT_POLICY = Policy()
@@ -115,9 +123,10 @@ def admit(name: str, licence: Licence, others: Sequence[str] = ()) -> None:
 
 
 def check_pickle(path: Path, name: str, remedy: str) -> None:
-    """Raises `WeightsError` for a pickle that the policy in force does not let be read."""
-    if is_pickle(path) and not in_force().allow_pickle:
-        raise WeightsError(f"{name} is a pickle, which can hold code. {remedy}, or read it with --allow-pickle, which runs none.")
+    """Raises `WeightsError` for a file of tensors that is no `.safetensors`, where the policy in force lets no pickle be read."""
+    if path.suffix != SAFE and not in_force().allow_pickle:
+        what = "is a pickle" if is_pickle(path) else f"is no {SAFE} file and could only be read as a pickle"
+        raise WeightsError(f"{name} {what}, which can hold code. {remedy}, or read it with --allow-pickle, which runs none.")
 
 
 def warn(message: str) -> None:

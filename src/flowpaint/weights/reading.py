@@ -1,30 +1,17 @@
 """Reading files of weights: nothing in them is ever run, and nothing that they lack is made up."""
 
-import hashlib
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import WeightsError
+from .files import SAFE, is_pickle
+from .policy import check_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")  # suffixes of files that torch.save wrote
-_WEIGHTS = (".safetensors", ".onnx", ".h5", *PICKLES)
-
-
-def is_weights(path: Path) -> bool:
-    """Whether a file holds weights, by its name."""
-    return path.suffix.lower() in _WEIGHTS
-
-
-def is_pickle(path: Path) -> bool:
-    """Whether a file is a pickle, by its name."""
-    return path.suffix.lower() in PICKLES
 
 
 def tensor_shape(path: Path, name: str) -> tuple[int, ...]:
@@ -54,22 +41,12 @@ def tensor_names(path: Path) -> frozenset[str]:
         raise WeightsError(f"{path} cannot be read as safetensors: {error}. Fetch the file again.") from error
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, in 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@cache
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, found once per process."""
-    return digest(path)
-
-
-def read_state(path: Path) -> dict[str, "Tensor"]:
+def read_state(path: Path, *, pinned: bool = False) -> dict[str, "Tensor"]:
     """The named tensors of a `.safetensors` or a PyTorch file, on the CPU. Nothing in the file is executed.
 
-    Raises `WeightsError` for what is neither, and for a pickle that holds anything but tensors and plain values.
+    What is no `.safetensors` counts as a pickle, whatever it is called; a `pinned` one, whose hash was found to be the one that
+    flowpaint knows, may always be read. Raises `WeightsError` for a pickle that the policy in force does not let be read or that
+    holds anything but tensors and plain values, and for what is neither.
     """
     import pickle
 
@@ -77,9 +54,11 @@ def read_state(path: Path) -> dict[str, "Tensor"]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if not pinned:
+        check_pickle(path, str(path), "Give a .safetensors file")
     loaded: object
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix == SAFE:
             loaded = load_file(path)
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))

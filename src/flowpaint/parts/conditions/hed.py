@@ -76,7 +76,7 @@ class HedEdges:
         _h5py()
 
     def _file(self) -> Path:
-        return given(self.weights, network="HED", setting="control.weights") if self.weights else _packed()
+        return given(self.weights, network="HED", setting="control.weights", form="hdf5") if self.weights else _packed()
 
 
 def _packed() -> Path:

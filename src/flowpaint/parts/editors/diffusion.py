@@ -10,7 +10,7 @@ from ...diffusion.levels import add_noise
 from ...diffusion.model import LatentDiffusion
 from ...diffusion.plans import one_window
 from ...diffusion.sampling import sample_frames
-from ...diffusion.translate import Conditions, SolverChoice, walk, with_control, working_size
+from ...diffusion.translate import Conditions, SolverChoice, check_translation, walk, with_control, working_size
 from ...enlarge import enlarge
 from ...errors import InputError
 from ...seams import Run, default
@@ -36,9 +36,7 @@ class DiffusionEditor:
 
     def check(self) -> None:
         """Raises what an edit would raise later for steps, weights and ControlNets that cannot be or are not there."""
-        model, _ = with_control(self.model, self.control)
-        walk(model.schedule, self.solver, self.num_steps, self.strength)
-        model.check()
+        check_translation(self.model, self.control, self.solver, self.num_steps, self.strength)
 
     @torch.no_grad()
     def __call__(self, image: Tensor, edit: Edit, generator: torch.Generator) -> Tensor:

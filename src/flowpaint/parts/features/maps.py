@@ -51,7 +51,7 @@ class _Stack:
         if min(pictures.shape[-2:]) < self._kind.least:
             size = f"{pictures.shape[-1]}x{pictures.shape[-2]}"
             raise InputError(f"Pictures of {size} are too small for {self._kind.title}. Give {self._kind.least} pixels a side.")
-        stack = _stack(self.network, self._file, pictures.device)
+        stack = _stack(self.network, self._file, pictures.device, pinned=not self.weights)
         with torch.no_grad():
             found: tuple[Tensor, ...] = stack(pictures, layers)
         return found
@@ -112,7 +112,7 @@ class AlexFeatures(_Stack):
 
 
 @lru_cache(maxsize=4)
-def _stack(network: str, file: Path, device: torch.device) -> ConvStack:
+def _stack(network: str, file: Path, device: torch.device, *, pinned: bool) -> ConvStack:
     stack = _KINDS[network]()
-    stack.fill(read_state(file))
+    stack.fill(read_state(file, pinned=pinned))
     return stack.eval().requires_grad_(False).to(device)

@@ -58,7 +58,7 @@ class _Scripted:
 
     @property
     def _file(self) -> Path:
-        return given(self.weights, network=self.network, setting=self._setting, script=True)
+        return given(self.weights, network=self.network, setting=self._setting, form="script")
 
     def _through(self, fitted: Tensor) -> Tensor:
         """Rows [N, D] of what the module wants, but in [0, 1]."""

@@ -68,12 +68,12 @@ def layout_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def linear_heads(file: Path) -> tuple[Tensor, ...]:
+def linear_heads(file: Path, *, pinned: bool = False) -> tuple[Tensor, ...]:
     """The weights [C] of LPIPS' five layers, on the CPU, from a state dict with the keys of lpips 0.1.
 
-    Raises `WeightsError` where they are not there.
+    `pinned` as in `read_state`. Raises `WeightsError` where they are not there.
     """
-    state = read_state(file)
+    state = read_state(file, pinned=pinned)
     names = [f"lin{layer}.model.1.weight" for layer in range(5)]
     if absent := [name for name in names if name not in state]:
         raise WeightsError(f"{file} lacks {absent[0]}. Give a file of LPIPS' linear heads, version 0.1.")
@@ -109,7 +109,7 @@ class Lpips:
         assert isinstance(extractor, MapExtractor)
         facts = facts_of(extractor)
         file = self._heads_file()
-        heads = linear_heads(file)
+        heads = linear_heads(file, pinned=not self.heads)
 
         def look(moment: Moment) -> dict[str, float]:
             if min(moment.source.shape[-2:]) < extractor.least:
