@@ -85,7 +85,7 @@ def with_control(model: "LatentDiffusion", control: Conditions) -> tuple["Latent
 def check_translation(
     model: "LatentDiffusion", control: Conditions, solver: SolverChoice, num_steps: int, strength: float
 ) -> None:
-    """Raises what a translation would raise later for steps, weights, ControlNets and conditions that cannot be or are not there."""
+    """Raises what a translation would raise later, for steps, weights, ControlNets and conditions that cannot be had."""
     model, seen = with_control(model, control)
     walk(model.schedule, solver, num_steps, strength)
     for condition in seen:
