@@ -35,7 +35,7 @@ MAY = {
     "networks": {"types", "errors", "warp", "weights"},
     "parts": GROUND | {"seams", "moments", "weights", "networks", "diffusion", "plan", "register"},
     "methods": GROUND | {"seams", "diffusion", "plan"},
-    "evaluation": CORE | {"parts"},
+    "evaluation": CORE | {"parts", "diffusion"},
     "training": CORE | {"parts", "networks", "diffusion"},
     "api": CORE | {"parts", "evaluation", "training"},
     "cli": {"api", "types", "errors"},
