@@ -2,7 +2,7 @@
 
     python scripts/plot_training.py RUN... -o curves.svg [--number loss]
 
-Each run's curve is the mean of 25 logged steps.
+Each run's curve is the mean of five logged steps.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from statistics import fmean
 
 from flowpaint.evaluation.plot import STYLE, Curve, line_plot
 
-_TOGETHER = 25  # logged steps that make a point
+_TOGETHER = 5  # logged steps that make a point
 
 
 def curve(run: Path, number: str) -> Curve:

@@ -11,10 +11,9 @@ from PIL import Image
 from flowpaint import seams, video
 from flowpaint.errors import InputError, VideoError
 from flowpaint.parts.execute import LocalExecutor
-from flowpaint.training.clips import ClipCutter
+from flowpaint.training.clips import ClipCutter, prepare_clips, synth_clips
 from flowpaint.training.latents import encode_pictures
 from flowpaint.training.pictures import from_bytes, in_look, photographs, picture, to_bytes
-from flowpaint.training.prepare import prepare_clips, synth_clips
 from flowpaint.training.shards import ShardWriter, read_shard
 from flowpaint.types import Clip
 from flowpaint.warp import warp

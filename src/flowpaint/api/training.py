@@ -108,7 +108,7 @@ def synth(
 
     `pictures` sources, each plain and in `each` of the looks by lot (0: all that `mini` knows); `clips` of procedural scenes.
     """
-    from ..training.prepare import synth_clips
+    from ..training.clips import synth_clips
     from ..training.synth import synth_pictures
 
     made: dict[str, int] = {}
@@ -138,8 +138,8 @@ def prepare(
     `model` is the folder of the model whose autoencoder makes latents; `settings` set fields of `ClipCutter` ("length=16",
     "depth=depth"). Raises `InputError` for picture shards without a model and for videos without a clip.
     """
+    from ..training.clips import prepare_clips
     from ..training.latents import encode_pictures
-    from ..training.prepare import prepare_clips
 
     if len(inputs) == 1 and any(inputs[0].glob("*.tar")):
         if model is None:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,15 @@ from torch import Tensor
 from .. import video
 from ..errors import InputError
 from ..scenes import correspond, render, sample_scene
-from ..seams import FlowEstimator, SpatialCondition, default
+from ..seams import Executor, FlowEstimator, SpatialCondition, default
 from ..types import check_shape
 from ..warp import resize
 from .captions import scene_subject
 from .latents import encoded
+from .shards import ShardWriter
 from .standard import autoencoder, frozen
 
-Sample = Mapping[str, bytes]
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,34 @@ def scene_clips(count: int, *, length: int, size: int, seed: int) -> Iterator[di
         }
         told = {"origin": "scene", "seed": number, "stride": step, "subject": scene_subject(scene)}
         yield clip_files(torch.stack([one.rgb for one in shown]).clamp(0, 1), arrays, told)
+
+
+def prepare_clips(videos: Sequence[Path], output: Path, *, cutter: ClipCutter, executor: Executor, progress: Progress) -> int:
+    """The number of clips that `cutter` found in `videos` and that were written to `output`.
+
+    Raises `InputError` where no video holds a clip, and what `executor` raises for one that fails.
+    """
+    written = 0
+    with ShardWriter(output, size=32) as shards:
+        for number, samples in enumerate(executor.map(cutter, list(videos), str)):
+            for files in samples:
+                shards.write(files)
+                written += 1
+            progress("clips", number + 1, len(videos))
+    if not written:
+        raise InputError(
+            f"No shot of these videos lasts {cutter.length} frames, {cutter.stride} apart. Ask for fewer, or give other videos."
+        )
+    return written
+
+
+def synth_clips(output: Path, *, count: int, length: int = 8, size: int = 256, seed: int = 0, progress: Progress) -> int:
+    """The number of clips of procedural scenes written to `output`, with exact flow, visibility and depth."""
+    with ShardWriter(output, size=32) as shards:
+        for number, files in enumerate(scene_clips(count, length=length, size=size, seed=seed)):
+            shards.write(files)
+            progress("clips", number + 1, count)
+    return count
 
 
 def _square(frame: Tensor, size: int) -> Tensor:

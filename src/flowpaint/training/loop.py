@@ -90,7 +90,7 @@ class Training:
         task.objective.to(self.device).train()
         self.averaged = AveragedModel(task.trained, multi_avg_fn=averaging(how.ema))
         self.optimiser: Any = how(one for one in task.trained.parameters() if one.requires_grad)
-        self.step = 0
+        self.step, self._begun_by = 0, self.accelerator.num_processes
         position = self._restore()
         self.objective: Any = self.accelerator.prepare(task.objective)
         self.stream = ShardStream(
@@ -113,17 +113,13 @@ class Training:
                 f"The run has taken {state['step']} of {state['steps']} steps and cannot be made {self.how.steps} long. "
                 "Leave its length, or start another run from its weights."
             )
-        if len(state["positions"]) != self.accelerator.num_processes:
-            raise InputError(
-                f"The run was begun by {len(state['positions'])} processes and goes on with {self.accelerator.num_processes}. "
-                "Use as many as before, or start another run from its weights."
-            )
         self.task.trained.load_state_dict(state["trained"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])
         self._rewind()
-        return Position(**state["positions"][self.accelerator.process_index])
+        self._begun_by = len(state["positions"])
+        return Position(**state["positions"][self.accelerator.process_index % self._begun_by])
 
     def _rewind(self) -> None:
         if self.is_main:
@@ -133,6 +129,11 @@ class Training:
 
     def run(self, tell: Tell, announce: Announce) -> nn.ModuleDict:
         """The averaged networks after the last step."""
+        if self._begun_by != self.accelerator.num_processes:
+            raise InputError(
+                f"The run was begun by {self._begun_by} processes and goes on with {self.accelerator.num_processes}. "
+                "Use as many as before, or start another run from its weights."
+            )
         announce(self.estimate())
         rows = iter(self.stream)
         since, writer = time.perf_counter(), self._writer()
