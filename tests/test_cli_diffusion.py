@@ -114,6 +114,12 @@ def test_an_image_model_edits_single_pictures_for_other_methods(edit, here, meth
     assert (frames(out) - frames(here / "in.mkv")).abs().mean() > 0.02
 
 
+def test_the_model_in_the_package_works_offline_with_its_own_controlnet(edit):
+    code, said, out, report = edit("--model", "mini", "--offline", *FAST, "--end", 3, prompt="in the style of van gogh")
+    assert code == 0, said
+    assert len(video.read(out)) == 3 and {one["name"] for one in report["weights"]} >= {"mini"}
+
+
 def test_what_single_pictures_warn_of_is_reported_once(edit, here):
     given = ("--model", here / "model", "--set", "editor=diffusion", "--set", "editor.num_steps=2", "--end", 3)
     code, said, _, report = edit(*given, prompt="a bronze statue walking slowly away", method="frame-by-frame")

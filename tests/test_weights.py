@@ -20,6 +20,7 @@ from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.errors import ConfigError, LicenceError, WeightsError
 from flowpaint.types import Edit
 from flowpaint.weights import Ledger, Policy, keeping
+from flowpaint.weights.bundled import find
 from hub_cache import REVISION, keep
 from tiny_models import save_controlnet, save_lora, save_model, save_single_file, tiny_unet
 from tiny_vision import save_depth
@@ -64,10 +65,27 @@ def asked(monkeypatch):
     return found
 
 
+def test_what_comes_in_packages_stays_small():
+    """All weights that an installation brings: 80 MB at most, of which `mini` 40."""
+    sizes = {}
+    for one in weights.BUNDLED:
+        path = find(one)
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        sizes[one.name] = sum(file.stat().st_size for file in files)
+    assert sizes["mini"] <= 40e6 and sum(sizes.values()) <= 80e6, sizes
+
+
+def listed(folder):
+    """What `sha256sum` says of every file in a folder, in the order of their names."""
+    names = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    return "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names).encode()
+
+
 @pytest.mark.parametrize("one", weights.licences(), ids=lambda one: one.name)
 def test_bundled_weights_are_the_ones_expected(one):
     path = weights.resolve(one.name)
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == one.sha256
+    content = path.read_bytes() if path.is_file() else listed(path)
+    assert hashlib.sha256(content).hexdigest() == one.sha256
     assert one.licence and one.source
 
 

@@ -59,6 +59,15 @@ BUNDLED = (
         licence=APACHE,
         source=_MAGENTA,
     ),
+    Bundled(
+        name="mini",
+        package="flowpaint",
+        install="flowpaint",
+        file="weights/mini",
+        sha256="75b054bdf3078192840fcf581901ba455c287d4f9a77126165efaf0f90bfd1e3",
+        licence=APACHE,
+        source="flowpaint's own, trained on the pictures that MODEL_CARD.md names",
+    ),
 )
 
 HED = Bundled(
