@@ -74,6 +74,7 @@ def test_a_family_opens_as_a_model(tiny_latents, tiny_family, tmp_path):
     assert [step.t.t for step in noise_levels(20, schedule=mini.schedule)] == list(range(999, 0, -50))
     told = json.loads((folder / "model_index.json").read_text())
     assert told["_class_name"] == "StableDiffusionControlNetPipeline" and told["controlnet"] == ["diffusers", "ControlNetModel"]
+    assert not [path for path in folder.rglob("*.json") if str(tmp_path.parent) in path.read_text("utf-8")]
     for file in folder.rglob("*.safetensors"):
         assert {one.dtype for one in load_file(file).values()} <= {torch.float16, torch.int64}
 

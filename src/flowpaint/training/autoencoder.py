@@ -18,6 +18,7 @@ from .pictures import from_bytes
 from .principal import with_principal_start
 from .recipes import AdamW
 from .shards import Sample, first_of
+from .standard import write_half
 
 _KEPT = 64  # pictures kept to show, to begin from, and to measure the latents on
 
@@ -110,7 +111,7 @@ class AutoencoderTask:
     def export(self, trained: nn.ModuleDict, folder: Path) -> None:
         """`vae` in float16, its latents standardised on pictures of the data."""
         network = standardised(trained["vae"], torch.stack(self._kept), noise=self.trainer.noise)
-        network.half().save_pretrained(folder / "vae")
+        write_half(network, folder / "vae")
 
 
 class _Reconstruction(nn.Module):

@@ -273,10 +273,8 @@ class Training:
 
 def _checkpoint_gradients(network: Any) -> None:
     """Let `network` keep less for the way back and compute it again: diffusers and transformers name it differently."""
-    if hasattr(network, "enable_gradient_checkpointing"):
-        network.enable_gradient_checkpointing()
-    else:
-        network.gradient_checkpointing_enable()
+    names = ("enable_gradient_checkpointing", "activation_checkpointing_enable", "gradient_checkpointing_enable")
+    getattr(network, next(name for name in names if hasattr(network, name)))()
 
 
 def keyed(seed: int, *key: int) -> torch.Generator:

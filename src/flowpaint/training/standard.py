@@ -156,8 +156,10 @@ def write_lora(network: Any, folder: Path) -> None:
 
 
 def write_half(network: nn.Module, folder: Path) -> None:
-    """Write a copy of `network` in float16."""
+    """Write a copy of `network` in float16, without the name of the folder that it came from."""
     half: Any = copy.deepcopy(network).cpu().half()
+    if hasattr(half, "register_to_config"):
+        half.register_to_config(_name_or_path="")  # diffusers would write where it was read
     half.save_pretrained(folder)
 
 
