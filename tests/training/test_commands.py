@@ -28,6 +28,7 @@ def recipe(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_data_is_made_and_a_network_trained(call, tmp_path, recipe):
     made = call(
         "data", "synth", "--pictures", "2", "--each", "1", "--clips", "1", "--size", "32", "-o", tmp_path / "shards", "--json"

@@ -21,6 +21,7 @@ def picture():
     return torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)).repeat_interleave(8, 1).repeat_interleave(8, 2)
 
 
+@pytest.mark.slow
 def test_edits_are_made_for_each_prompt_and_repeat(family, picture):
     model = LatentDiffusion(weights=str(family), controlnets=(str(family / "controlnet"),))
     found = edited(model, picture, ["neon", "sepia", "neon"], TRIAL)
