@@ -16,9 +16,9 @@ LOOKS = ("sepia", "night", "neon")
 AUTOENCODER = {"part": "autoencoder", "widths": [16, 20, 24, 32], "channels": 4, "size": 32}
 IMAGE = {
     "part": "image", "widths": [16, 32], "head": 8, "groups": 8, "text_width": 16, "text_layers": 1, "crop": 4,
-    "looks": list(LOOKS), "late": 0.5,
+    "looks": list(LOOKS), "late": 0.5, "quiet": 0.5,
 }  # fmt: skip
-CONTROL = {"part": "control", "embedding": [4, 4, 8, 8], "crop": 4, "looks": list(LOOKS)}
+CONTROL = {"part": "control", "embedding": [4, 4, 8, 8], "crop": 4, "looks": list(LOOKS), "quiet": 0.5}
 
 
 def quiet(*_):

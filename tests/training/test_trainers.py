@@ -283,7 +283,7 @@ def _plain(recipe):
         (lambda data: AutoencoderTrainer(widths=(16, 30)), "do not fit 4 groups"),
         (lambda data: AutoencoderTrainer(size=100), "do not fit"),
         (lambda data: ImageTrainer(widths=(90, 160)), "do not divide"),
-        (lambda data: ImageTrainer(late=2.0), "no shares"),
+        (lambda data: ImageTrainer(late=2.0), "do not train"),
         (lambda data: ControlTrainer(conditions=()), "do not train"),
         (lambda data: ControlTrainer(bare=1.5), "do not train"),
     ],

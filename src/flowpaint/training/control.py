@@ -13,10 +13,11 @@ from ..seams import default
 from . import standard
 from .family import CONDITIONS, LOOKS, complete, part_of
 from .loop import Batch, keyed
-from .noising import channel_weights, decoded, drawn, noised, weighted
+from .noising import channel_weights, decoded, drawn, noised, sigma_squared, weighted
 from .reading import Captioner, Latent, cropped, read_latent
 from .recipes import AdamW
 from .shards import Sample, first_of
+from .skips import Skips
 
 _WEIGHED = 4  # pictures on which it is measured what a channel shows
 _NEEDED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -29,7 +30,7 @@ class ControlTrainer:
     The ControlNet starts as a copy of the UNet's encoder (or from the one in `base`) and reads one of `conditions` by lot in each
     sample, through convolutions of `embedding` widths: each but the first halves the map, so that it meets the latent's cells.
     Crops have `crop` cells until the last `late` share of the run, whose batches hold whole latents, fewer of them. A share
-    `drop` of captions is empty, a share `bare` of samples goes without control. `visible` weighs channels as in `ImageTrainer`.
+    `drop` of captions is empty, a share `bare` of samples goes without control. `visible` and `quiet` are as in `ImageTrainer`.
     """
 
     base: str = ""
@@ -41,14 +42,15 @@ class ControlTrainer:
     bare: float = 0.0
     joint: bool = False
     visible: float = 0.0
+    quiet: float = 0.0
     looks: tuple[str, ...] = LOOKS
     optimisation: AdamW = default("optimisation", "adamw")
 
     def __post_init__(self) -> None:
-        shares = self.late, self.drop, self.bare
+        shares = self.late, self.drop, self.bare, self.quiet
         if not self.conditions or not all(0.0 <= one <= 1.0 for one in shares) or self.crop < 0:
             raise ConfigError(
-                f"Conditions {self.conditions}, shares {shares} (late, drop, bare) or crop {self.crop} do not train. "
+                f"Conditions {self.conditions}, shares {shares} (late, drop, bare, quiet) or crop {self.crop} do not train. "
                 "Name a condition, give shares from 0 to 1."
             )
 
@@ -92,7 +94,7 @@ class ControlTask:
         return self.trainer.crop if progress < 1 - self.trainer.late else 0
 
     def batch(self, rows: Sequence[Latent], generator: torch.Generator, progress: float) -> Batch:
-        """Latents and noise [B, C, h, w], control maps [B, 3, 8 h, 8 w], times and their share [B], tokens [B, L]."""
+        """Latents and noise [B, C, h, w], control maps [B, 3, 8 h, 8 w], times and their share [B], tokens [B, L], lots."""
         latents, maps = cropped(rows, self._cells(progress), generator)
         chosen = torch.randint(len(self.trainer.conditions), (len(rows),), generator=generator).tolist()
         controls = [each[self.trainer.conditions[number]] for each, number in zip(maps, chosen, strict=True)]
@@ -103,6 +105,7 @@ class ControlTask:
             "times": torch.randint(self.schedule.num_train, (len(rows),), generator=generator),
             "tokens": self.captioner(rows, generator),
             "share": (torch.rand(len(rows), generator=generator) >= self.trainer.bare).float(),
+            "lots": torch.rand(len(rows), 2, generator=generator),
         }
 
     def show(self, trained: nn.ModuleDict) -> Tensor:
@@ -139,6 +142,7 @@ class _Controlled(nn.Module):
         self.schedule = standard.schedule(trainer.base)
         model = {"unet": standard.unet(trainer.base), "text_encoder": standard.text_encoder(trainer.base)}
         control = standard.controlnet(trainer.base, model["unet"], trainer.embedding)
+        self.skips = Skips(model["unet"], quiet=trainer.quiet)
         self.trained = nn.ModuleDict({"controlnet": control, **(model if trainer.joint else {})})
         self.frozen = nn.ModuleDict({} if trainer.joint else {name: standard.frozen(one) for name, one in model.items()})
 
@@ -169,5 +173,6 @@ class _Controlled(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         text = self.text(self.trained, batch["tokens"])
         x, target = noised(batch["latents"], batch["noise"], batch["times"], self.schedule)
-        found = self.predicted(self.trained, x, batch["times"], text, (batch["controls"], batch["share"]))
+        with self.skips.hushed(batch["lots"], sigma_squared(batch["times"], self.schedule)):
+            found = self.predicted(self.trained, x, batch["times"], text, (batch["controls"], batch["share"]))
         return {"loss": weighted(found, target, self.weights)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..parts.editors.looks import find
+from ..weights import SUITED
 
 LOOKS = (
     "van gogh", "japanese print", "mosaic", "pop art", "yellow and ink", "ember", "linocut", "frost", "cubist", "colour ink",
@@ -44,10 +45,12 @@ def names_of(look: str) -> tuple[str, ...]:
 
 
 def complete(folder: Path, base: Path | None) -> None:
-    """Add to `folder` the parts that it lacks and `base` has, and its `model_index.json`."""
+    """Add to `folder` the parts and the settings that it lacks and `base` has, and its `model_index.json`."""
     for part in _CLASSES:
         if base is not None and (base / part).is_dir() and not (folder / part).exists():
             shutil.copytree(base / part, folder / part)
+    if base is not None and (base / SUITED).is_file():
+        shutil.copy(base / SUITED, folder / SUITED)
     there = {part: list(classes) for part, classes in _CLASSES.items() if (folder / part).is_dir()}
     control = "ControlNet" if "controlnet" in there else ""
     absent = {part: [None, None] for part in ("safety_checker", "feature_extractor", "image_encoder")}

@@ -14,10 +14,11 @@ from ..seams import default
 from . import standard
 from .family import LOOKS, complete, part_of
 from .loop import Batch, keyed
-from .noising import channel_weights, decoded, drawn, noised, weighted
+from .noising import channel_weights, decoded, drawn, noised, sigma_squared, weighted
 from .reading import Captioner, Latent, cropped, read_latent
 from .recipes import AdamW
 from .shards import Sample, first_of
+from .skips import Skips
 
 _SHOWN = 8  # looks in a sheet of samples
 _WEIGHED = 4  # pictures on which it is measured what a channel shows
@@ -31,7 +32,8 @@ class ImageTrainer:
     new, of these sizes; those that it has go on. `tune` "lora" leaves their weights and learns changes of rank `rank` to the
     attentions (Hu et al., ICLR 2022). Crops have `crop` cells until the last `late` share of the run, whose batches hold whole
     latents, fewer of them. A share `drop` of the captions is empty, which guidance needs (Ho and Salimans, 2022). What a channel
-    shows in the picture weighs in the loss, to the power `visible` (`channel_weights`); 0: all alike, as in the papers.
+    shows in the picture weighs in the loss, to the power `visible` (`channel_weights`); 0: all alike, as in the papers. A share
+    `quiet` of the noisiest samples goes without skip connections (`Skips`), so that what lies deep in a small network is heard.
     """
 
     base: str = ""
@@ -45,6 +47,7 @@ class ImageTrainer:
     late: float = 0.1
     drop: float = 0.1
     visible: float = 0.0
+    quiet: float = 0.0
     train_text: bool = True
     tune: Literal["all", "lora"] = "all"
     rank: int = 8
@@ -57,9 +60,10 @@ class ImageTrainer:
                 f"Widths {self.widths} and {self.text_width} do not divide into heads of {self.head} and {self.groups} groups. "
                 "Choose multiples of both."
             )
-        if not 0.0 <= self.late <= 1.0 or not 0.0 <= self.drop < 1.0 or self.crop < 0:
+        shares = self.late, self.drop, self.quiet
+        if not all(0.0 <= one <= 1.0 for one in shares) or self.drop == 1.0 or self.crop < 0:
             raise ConfigError(
-                f"late {self.late}, drop {self.drop} or crop {self.crop} are no shares and cells. Give 0 to 1, and 0 or more."
+                f"Shares {shares} (late, drop, quiet) or crop {self.crop} do not train. Give shares from 0 to 1, drop below 1."
             )
 
     def __call__(self, data: Path) -> "ImageTask":
@@ -107,13 +111,14 @@ class ImageTask:
         return self.trainer.crop if progress < 1 - self.trainer.late else 0
 
     def batch(self, rows: Sequence[Latent], generator: torch.Generator, progress: float) -> Batch:
-        """Latents and noise [B, C, h, w], times [B], tokens [B, L]."""
+        """Latents and noise [B, C, h, w], times [B], tokens [B, L], lots [B, 2]."""
         latents, _ = cropped(rows, self._cells(progress), generator)
         return {
             "latents": latents,
             "noise": torch.randn(latents.shape, generator=generator),
             "times": torch.randint(self.schedule.num_train, (len(rows),), generator=generator),
             "tokens": self.captioner(rows, generator),
+            "lots": torch.rand(len(rows), 2, generator=generator),
         }
 
     def show(self, trained: nn.ModuleDict) -> Tensor:
@@ -158,6 +163,7 @@ class _Denoising(nn.Module):
         if trainer.tune == "lora":
             unet = standard.with_lora(unet, trainer.rank)
         learns_text = trainer.train_text and trainer.tune == "all"
+        self.skips = Skips(unet, quiet=trainer.quiet)
         self.trained = nn.ModuleDict({"unet": unet, **({"text_encoder": encoder} if learns_text else {})})
         self.frozen = nn.ModuleDict({} if learns_text else {"text_encoder": standard.frozen(encoder)})
 
@@ -174,5 +180,6 @@ class _Denoising(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         text = self.encoder(self.trained)(batch["tokens"])
         x, target = noised(batch["latents"], batch["noise"], batch["times"], self.schedule)
-        found = self.trained["unet"](x, batch["times"], encoder_hidden_states=text).sample
+        with self.skips.hushed(batch["lots"], sigma_squared(batch["times"], self.schedule)):
+            found = self.trained["unet"](x, batch["times"], encoder_hidden_states=text).sample
         return {"loss": weighted(found, target, self.weights)}

@@ -18,12 +18,17 @@ def noised(latents: Tensor, noise: Tensor, times: Tensor, schedule: Schedule) ->
 
     The target is eps, v = alpha eps - sigma x0 (Salimans and Ho, ICLR 2022), or x0, as `schedule.prediction` says.
     """
-    alpha_bar = torch.tensor(schedule.alpha_bar, dtype=torch.float64)[times.cpu()].to(latents.device)
-    alpha, sigma = (share.sqrt().to(latents.dtype)[:, None, None, None] for share in (alpha_bar, 1 - alpha_bar))
+    variance = sigma_squared(times, schedule)
+    alpha, sigma = (share.sqrt().to(latents.dtype)[:, None, None, None] for share in (1 - variance, variance))
     x = alpha * latents + sigma * noise
     if schedule.prediction == "eps":
         return x, noise
     return x, alpha * noise - sigma * latents if schedule.prediction == "v" else latents
+
+
+def sigma_squared(times: Tensor, schedule: Schedule) -> Tensor:
+    """The share of noise in the variance at `times` [B]: [B], float64, on their device."""
+    return 1 - torch.tensor(schedule.alpha_bar, dtype=torch.float64)[times.cpu()].to(times.device)
 
 
 def weighted(found: Tensor, target: Tensor, weights: Tensor) -> Tensor:
