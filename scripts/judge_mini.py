@@ -1,6 +1,6 @@
 """Judge a folder of `mini` on the pictures that it was not trained on: scikit-image's astronaut, chelsea and coffee.
 
-    python scripts/judge_mini.py FOLDER [--sheet samples.png] [--strength 0.7] [--guidance 4] [--steps 20]
+    python scripts/judge_mini.py FOLDER [--sheet samples.png] [--strength 0.7] [--prompt "{look}"] [--set guidance=4]
 
 Prints the autoencoder's PSNR at 256 pixels (floor 26 dB, goal 30), and for each look on how many of the three pictures the edit
 is most like its own look's teacher picture (floor 60 % in all, goal 90 %).
@@ -9,12 +9,13 @@ is most like its own look's teacher picture (floor 60 % in all, goal 90 %).
 import argparse
 import importlib.util
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from PIL import Image
 
-from flowpaint.diffusion.model import LatentDiffusion
-from flowpaint.evaluation.held_out import Trial, judge_looks, reconstruction, teachers
+from flowpaint.api.choose import choose_method
+from flowpaint.evaluation.held_out import judge_looks, reconstruction, teachers
 from flowpaint.training.family import LOOKS
 from flowpaint.training.sheet import write_sheet
 
@@ -44,22 +45,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sheet", type=Path, help="picture to write: a row of teachers, a row of edits for each picture")
     parser.add_argument("--strength", type=float, default=0.7)
-    parser.add_argument("--guidance", type=float, default=4.0)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--condition", default="softedge")
     parser.add_argument("--prompt", default="{look}")
-    parser.add_argument("--control-scale", type=float, default=1.0)
+    parser.add_argument("--set", action="append", default=[], dest="settings", help="of the editor `diffusion`")
     told = parser.parse_args()
-    control = told.folder / "controlnet"
-    controls = {"controlnets": (str(control),), "control_scale": (told.control_scale,)} if control.is_dir() else {}
-    model = LatentDiffusion(weights=str(told.folder), **controls)
+    settings = [f"model.weights={told.folder}", f"editor.strength={told.strength}", *(f"editor.{one}" for one in told.settings)]
+    method, _ = choose_method("frame-by-frame", settings=settings)
+    editor = cast(Any, method).editor
     pictures = held_out()
     for name, picture in pictures.items():
-        print(f"{name:<10} {reconstruction(model, picture):6.2f} dB")
-    trial = Trial(
-        strength=told.strength, guidance=told.guidance, num_steps=told.steps, condition=told.condition, prompt=told.prompt
-    )
-    verdict = judge_looks(model, pictures, LOOKS, trial, progress=lambda *_: None)
+        print(f"{name:<10} {reconstruction(editor.model, picture):6.2f} dB")
+    verdict = judge_looks(editor, pictures, LOOKS, prompt=told.prompt, progress=lambda *_: None)
     for look in LOOKS:
         others = [found for (_, asked), found in verdict.nearest.items() if asked == look and found != look]
         print(f"{look:<18} {verdict.hits(look)} of {len(pictures)}  {', '.join(others)}")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowpaint.errors import ShapeError
-from flowpaint.evaluation.held_out import Trial, Verdict, psnr, teachers
+from flowpaint.evaluation.held_out import Verdict, psnr, teachers
 from flowpaint.evaluation.likeness import distance, likeness, nearest_look
 
 
@@ -75,4 +75,3 @@ def test_a_verdict_counts():
     verdict = Verdict(nearest=met)
     assert verdict.share == 0.75 and verdict.hits("neon") == 2 and verdict.hits("sepia") == 1
     assert psnr(torch.zeros(3, 4, 4), torch.full((3, 4, 4), 0.1)) == pytest.approx(20.0)
-    assert Trial().strength == 0.7

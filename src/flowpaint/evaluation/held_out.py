@@ -8,23 +8,10 @@ from torch import Tensor
 
 from .. import seams
 from ..diffusion.model import LatentDiffusion
-from ..diffusion.sampling import add_noise, noise_levels, sample
 from ..types import Edit
 from .likeness import nearest_look
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trial:
-    """How pictures are edited: by SDEdit (Meng et al., ICLR 2022) at `strength` under the maps of `condition`."""
-
-    strength: float = 0.7
-    num_steps: int = 20
-    guidance: float = 4.0
-    condition: str = "softedge"
-    prompt: str = "{look}"
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,23 +41,6 @@ def reconstruction(model: LatentDiffusion, picture: Tensor) -> float:
     return psnr(model.decode(model.encode(picture[None]), size=(picture.shape[1], picture.shape[2]))[0], picture)
 
 
-def edited(model: LatentDiffusion, picture: Tensor, prompts: Sequence[str], trial: Trial) -> Tensor:
-    """`picture` [3, H, W] in [0, 1] under each of `prompts`: [N, 3, H, W]."""
-    run = seams.Run(seed=trial.seed)
-    times = noise_levels(trial.num_steps, strength=trial.strength, schedule=model.schedule)
-    condition: seams.SpatialCondition = seams.build("condition", trial.condition)
-    latents = model.encode(picture[None]).expand(len(prompts), -1, -1, -1)
-    size = picture.shape[1], picture.shape[2]
-    if not times:
-        return model.decode(latents, size=size)
-    noise = torch.randn(latents[:1].shape, generator=run.generator())
-    text = model.embed([Edit(prompt=prompt) for prompt in prompts])
-    controls = [condition(picture[None])] if model.controlnets else []
-    denoise = model.denoiser(text, controls, guidance=trial.guidance)
-    done = sample(denoise, add_noise(latents, times[0].t, noise), times, run=run)
-    return model.decode(done, size=size)
-
-
 def teachers(picture: Tensor, looks: Sequence[str]) -> dict[str, Tensor]:
     """`picture` [3, H, W] in [0, 1] in each of the built-in `looks`."""
     painted = {}
@@ -81,15 +51,25 @@ def teachers(picture: Tensor, looks: Sequence[str]) -> dict[str, Tensor]:
 
 
 def judge_looks(
-    model: LatentDiffusion, pictures: Mapping[str, Tensor], looks: Sequence[str], trial: Trial, *, progress: Progress
+    editor: seams.ImageEditor,
+    pictures: Mapping[str, Tensor],
+    looks: Sequence[str],
+    *,
+    prompt: str = "{look}",
+    seed: int = 0,
+    progress: Progress,
 ) -> Verdict:
-    """For each of `pictures` and `looks`, which look's teacher picture the edited one is most like. Chance is 1 in `looks`."""
+    """For each of `pictures` and `looks`, which look's teacher picture the edited one is most like. Chance is 1 in `looks`.
+
+    All edits start from the same noise.
+    """
     made: dict[tuple[str, str], Tensor] = {}
     nearest: dict[tuple[str, str], str] = {}
-    prompts = [trial.prompt.format(look=look) for look in looks]
     for number, (name, picture) in enumerate(pictures.items()):
         known = teachers(picture, looks)
-        for look, result in zip(looks, edited(model, picture, prompts, trial), strict=True):
-            made[name, look], nearest[name, look] = result, nearest_look(result, known)
+        for look in looks:
+            edit = Edit(prompt=prompt.format(look=look))
+            made[name, look] = editor(picture, edit, torch.Generator().manual_seed(seed))
+            nearest[name, look] = nearest_look(made[name, look], known)
         progress("judge", number + 1, len(pictures))
     return Verdict(pictures=made, nearest=nearest)
