@@ -27,9 +27,9 @@ _LEAST = 2  # cells on a side below which a map has no statistics
 class Fresco(Turned):
     """Attention and decoder features bound to the source's correspondences within and between frames.
 
-    `compat` chooses the released code's numbers, the paper's, or the released ones as far as a CPU can afford them; "auto" takes
-    "official" on a GPU and "cpu" on a CPU. Each number can be set alone: see `Switches`. The stages of the attention, the
-    optimisation and the background can each be left out.
+    `compat` chooses the released code's numbers, the paper's, the released ones as far as a CPU can afford them, or what a model
+    as small as `mini` wants; "auto" takes "official" on a GPU and "cpu" on a CPU. Each number can be set alone: see `Switches`.
+    The stages of the attention, the optimisation and the background can each be left out.
     """
 
     compat: Compat = "auto"
