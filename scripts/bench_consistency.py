@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from flowpaint import seams, video
-from flowpaint.diffusion.model import LatentDiffusion
+from flowpaint.api.choose import choose_method
 from flowpaint.diffusion.translate import with_control
 from flowpaint.evaluation.aggregate import interval
 from flowpaint.evaluation.judge import judge
@@ -91,10 +91,8 @@ def main() -> None:
     options.add_argument("--set", action="append", default=[], dest="settings")
     options.add_argument("--sheet", type=Path, help="a picture of all key frames of the last clip")
     given = options.parse_args()
-    method = seams.build("method", "fresco", model=LatentDiffusion(weights=given.model))
-    for setting in given.settings:
-        path, _, value = setting.partition("=")
-        method = seams.override(method, path, value)
+    method, _ = choose_method("fresco", settings=[f"model.weights={given.model}", *given.settings])
+    assert isinstance(method, Fresco)
     model, control = with_control(method.model, method.control)
     method = replace(method, model=model, control=control)
     names = list(dict.fromkeys(("alone", *given.variants.split(","), *(["both"] if given.propagated else []))))

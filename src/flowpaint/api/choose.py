@@ -1,7 +1,7 @@
 """From names, files and words to a method: which algorithm, which editor of pictures, which look."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,9 +10,11 @@ from ..errors import ConfigError, InputError, nearest
 from ..parts import editors
 from ..seams import Method
 from ..video import read_picture
+from ..weights import suited
 from . import toml
 
 DEFAULT_METHOD = "analogy"
+_MODEL = "model.weights"
 
 
 def choose_method(
@@ -21,7 +23,8 @@ def choose_method(
     """The method with its editor in place, and words that say which look was taken ("" where none was).
 
     `method` is a name, a recipe file (`.toml`) or a ready object. `prompt` names a look where the method has an editor of
-    pictures and `settings` choose none; other methods read the prompt themselves. `settings` are `part.field=value`.
+    pictures and `settings` choose none; other methods read the prompt themselves. `settings` are `part.field=value`; with a
+    model come those that suit it (`flowpaint.weights.suited`), where nothing else was said.
     Raises `ConfigError` for unknown names and fields, `InputError` for settings that are no settings.
     """
     chosen = _named(method) if isinstance(method, (str, Path)) else method
@@ -33,7 +36,22 @@ def choose_method(
         chosen = cast(Method, dataclasses.replace(cast(Any, chosen), editor=editor))
     for path, value in values:
         chosen = _set(chosen, path, value)
+        if path.endswith(_MODEL):
+            chosen = _suited(chosen, path.removesuffix(_MODEL), value, {path for path, _ in values})
     return chosen, look
+
+
+def _suited(method: Method, owner: str, model: str, said: Collection[str]) -> Method:
+    """`method` with what suits `model`, which the part at `owner` ("" or "editor.") holds, in fields that nobody set."""
+    for path, value in suited(model).items():
+        if owner + path not in said and _has(method, owner + path):
+            method = _set(method, owner + path, value)
+    return method
+
+
+def _has(part: Any, path: str) -> bool:
+    head, _, rest = path.partition(".")
+    return head in _fields(part) and (not rest or _has(getattr(part, head), rest))
 
 
 def _values(settings: Sequence[str], fields: Sequence[str]) -> list[tuple[str, str]]:

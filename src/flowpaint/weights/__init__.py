@@ -9,6 +9,7 @@ from .layouts import CLIP, CONTROLNET, LORA, MODEL, NETWORK, SHAPE, TEXT_WEIGHTS
 from .licences import Licence
 from .policy import DEFAULT_POLICY, Ledger, Policy, file_hash, keeping, nothing_fetched, warn
 from .reading import check_complete, quiet, read_state, tensor_names, tensor_shape
+from .suited import SUITED, suited
 
 __all__ = [
     "BUNDLED",
@@ -22,6 +23,7 @@ __all__ = [
     "NETWORK",
     "OPTIONAL",
     "SHAPE",
+    "SUITED",
     "TEXT_WEIGHTS",
     "UNET_WEIGHTS",
     "Bundled",
@@ -54,6 +56,7 @@ __all__ = [
     "read_state",
     "resolve",
     "sha256_of",
+    "suited",
     "tensor_names",
     "tensor_shape",
     "verify",

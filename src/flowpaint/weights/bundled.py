@@ -64,7 +64,7 @@ BUNDLED = (
         package="flowpaint",
         install="flowpaint",
         file="weights/mini",
-        sha256="75b054bdf3078192840fcf581901ba455c287d4f9a77126165efaf0f90bfd1e3",
+        sha256="c1d8a76db1faedb1532507cd1a9783b9dbd74ef7a0be452db3c4a22c879a2cfe",
         licence=APACHE,
         source="flowpaint's own, trained on the pictures that MODEL_CARD.md names",
     ),
