@@ -1,6 +1,7 @@
 """The inflated network: at zero it is the stock one, and each new layer sees the frames that the paper says."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -110,6 +111,15 @@ def test_the_stock_tensors_keep_their_names():
     blocks = sum(name.endswith("temporal.to_q.weight") for name in video.new_names)
     assert blocks == sum(name.endswith("attn1.processor") for name in unet.attn_processors) == 10
     assert len(video.new_names) == 1 + 7 * blocks
+
+
+def test_stable_diffusion_grows_by_what_the_layers_weigh():
+    with torch.device("meta"):  # as diffusers makes a network whose weights it is about to read
+        video = VideoUNet(in_channels=13, cross_attention_dim=768, sample_size=64)
+        unet = UNet2DConditionModel(cross_attention_dim=768, sample_size=64)
+    widths = [320] * 5 + [640] * 5 + [1280] * 6
+    added = sum(4 * width**2 + 3 * width for width in widths) + 9 * 320 * 9  # without biases but the norm's and the output's
+    assert video.num_parameters() - unet.num_parameters() == added == 49_624_960
 
 
 def test_the_stock_network_is_left_alone():
@@ -531,3 +541,6 @@ def test_the_denoiser_runs_it(denoising, guidance):
         output = cond if guidance == 1.0 else predicted(0) + guidance * (cond - predicted(0))
     expected = to_x0(output, x, schedule.level(651), schedule.prediction)
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * guidance)
+    odd = replace(networks, controlnets=((widened(plain, 5), 1.0), (plain, 0.5)))
+    with pytest.raises(ConfigError, match="reads 5 channels, the model 13"):
+        Denoiser(odd, told)

@@ -74,6 +74,13 @@ class Denoiser:
                 f"The model reads {config.in_channels} channels, latents and more give {config.out_channels + joined}. "
                 "Choose a model of the kind that the method was made for."
             )
+        for network, _ in self._networks.controlnets:
+            control_config: Any = network.config
+            if control_config.in_channels not in (config.in_channels, config.out_channels):
+                raise ConfigError(
+                    f"A ControlNet reads {control_config.in_channels} channels, the model {config.in_channels} and latents have "
+                    f"{config.out_channels}. Choose one that was made for the model, or widen it."
+                )
         if self._told.image is not None and getattr(config, "encoder_hid_dim_type", None) != "ip_image_proj":
             raise ConfigError("The model takes no image: it has no IP-Adapter. Load one, or leave the image out.")
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -39,11 +38,11 @@ def look_back(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.cat((begun, found(q[:, 2:], *pairs)), dim=1)
 
 
-class FirstAndPrevious(AttnProcessor2_0):
+class FirstAndPrevious:
     """Self-attention of a transformer block whose keys and values are those of the first and the previous frame.
 
-    A processor of diffusers without fields: it reads `num_frames` of the attention that calls it. One frame alone is the stock
-    self-attention, bit by bit.
+    A processor of diffusers without fields: it reads `num_frames` of the attention that calls it. One frame alone gives what the
+    stock self-attention gives, bit by bit.
     """
 
     def __call__(
@@ -52,15 +51,11 @@ class FirstAndPrevious(AttnProcessor2_0):
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
+        temb: Tensor | None = None,  # noqa: ARG002 - as processors are called
     ) -> Tensor:
-        """Tokens [S * T, L, C] of tokens [S * T, L, C]. Raises `ConfigError` for a mask."""
-        out: Tensor
-        if attn.num_frames == 1:
-            out = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
-            return out
-        if attention_mask is not None:
-            raise ConfigError("Attention between frames takes no attention_mask. Leave it out, or run one frame at a time.")
+        """Tokens [S * T, L, C] of tokens [S * T, L, C]. Raises `ConfigError` for a mask, or tokens of another kind to look at."""
+        if encoder_hidden_states is not None or attention_mask is not None:
+            raise ConfigError("Attention between frames takes no attention_mask and no other tokens. Leave them out.")
 
         def heads(projected: Tensor) -> Tensor:
             split: Tensor = projected.unflatten(-1, (attn.heads, -1)).transpose(1, 2).unflatten(0, (-1, attn.num_frames))
@@ -68,7 +63,7 @@ class FirstAndPrevious(AttnProcessor2_0):
 
         q, k, v = (heads(project(hidden_states)) for project in (attn.to_q, attn.to_k, attn.to_v))
         seen = look_back(q, k, v).flatten(0, 1).transpose(1, 2).flatten(2)
-        out = attn.to_out[1](attn.to_out[0](seen.to(q.dtype)))
+        out: Tensor = attn.to_out[1](attn.to_out[0](seen))
         return out
 
 
@@ -113,7 +108,7 @@ def lay_time_in(block: Any, position: Position) -> None:
 
     For good: the block must be its caller's own. It is then told `num_frames` among its `cross_attention_kwargs`.
     """
-    block.attn1.set_processor(FirstAndPrevious())  # type: ignore[no-untyped-call]
+    block.attn1.set_processor(FirstAndPrevious())
     block.temporal = TemporalAttention(block.attn1.query_dim, block.attn1.heads, position)
     block.register_forward_pre_hook(_receive, with_kwargs=True)
     block.register_forward_hook(_mix)
