@@ -53,7 +53,7 @@ PRIVATE = {
     "torchmetrics": {"parts"},
     "transformers": {"parts", "networks", "diffusion", "weights", "training"},
     "huggingface_hub": {"weights"},
-    "diffusers": {"parts", "diffusion", "training"},
+    "diffusers": {"parts", "networks", "diffusion", "training"},
     "accelerate": {"training"},
     "tensorboard": {"training"},
     "typer": {"cli"},

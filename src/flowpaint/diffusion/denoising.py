@@ -74,6 +74,13 @@ class Denoiser:
                 f"The model reads {config.in_channels} channels, latents and more give {config.out_channels + joined}. "
                 "Choose a model of the kind that the method was made for."
             )
+        for network, _ in self._networks.controlnets:
+            control_config: Any = network.config
+            if control_config.in_channels not in (config.in_channels, config.out_channels):
+                raise ConfigError(
+                    f"A ControlNet reads {control_config.in_channels} channels, the model {config.in_channels} and latents have "
+                    f"{config.out_channels}. Choose one that was made for the model, or widen it."
+                )
         if self._told.image is not None and getattr(config, "encoder_hid_dim_type", None) != "ip_image_proj":
             raise ConfigError("The model takes no image: it has no IP-Adapter. Load one, or leave the image out.")
 
@@ -81,6 +88,11 @@ class Denoiser:
     def unet(self) -> nn.Module:
         """The network into which hooks are laid."""
         return self._networks.unet
+
+    @property
+    def _binds(self) -> bool:
+        """The network is one of video: it must be told how many frames it sees, and see them together."""
+        return bool(getattr(self._networks.unet, "binds_frames", False))
 
     def __call__(self, x: Tensor, t: int | Level) -> Tensor:
         """The denoised estimate of `x` [T, C, h, w], float32, at `t`: a time of the model's schedule, or a level.
@@ -95,7 +107,7 @@ class Denoiser:
             raise ShapeError(f"There are {len(x)} latents for the frames {frames}. Give as many.")
         streams = ("cond",) if self._told.guidance == 1.0 else ("uncond", "cond")
         state = replace(current(), t=round(level.t), frames=frames, streams=streams)
-        together = is_hooked(kit.unet)  # hooked frames look at each other
+        together = is_hooked(kit.unet) or self._binds  # its frames look at each other
         whole = together or not kit.batch
         size = len(x) if whole else kit.batch
         doing = f"denoising {size} frames of {x.shape[-1] * kit.cell}x{x.shape[-2] * kit.cell}"
@@ -118,27 +130,32 @@ class Denoiser:
         text = self._text(state).to(x.device, kit.dtype)
         rows = x.repeat(count, 1, 1, 1).to(kit.dtype)
         given = {"encoder_hidden_states": text, "return_dict": False}
-        more = self._residuals(rows, state, given)
+        joined = rows
         if told.concat is not None:
-            joined = self._rows(told.concat, state.frames, "concat").to(x.device, kit.dtype)
-            rows = torch.cat((rows, joined.repeat(count, 1, 1, 1)), dim=1)
+            concat = self._rows(told.concat, state.frames, "concat").to(x.device, kit.dtype)
+            joined = torch.cat((rows, concat.repeat(count, 1, 1, 1)), dim=1)
+        more = self._residuals(rows, joined, state, given)
+        if self._binds:
+            more["num_frames"] = len(state.frames)
         if told.image is not None:
             image = [self._streams(told.image, state).to(x.device, kit.dtype)]
             more["added_cond_kwargs"] = {"image_embeds": image}
-        output: Tensor = kit.unet(rows, state.t, **given, **more)[0].float()
+        output: Tensor = kit.unet(joined, state.t, **given, **more)[0].float()
         if count == 1:
             return output
         uncond, cond = output.chunk(2)
         return uncond + told.guidance * (cond - uncond)
 
-    def _residuals(self, rows: Tensor, state: State, given: dict[str, Any]) -> dict[str, Any]:
-        """What the ControlNets add to the UNet's skips and to its middle, summed."""
+    def _residuals(self, rows: Tensor, joined: Tensor, state: State, given: dict[str, Any]) -> dict[str, Any]:
+        """What the ControlNets add to the UNet's skips and to its middle, summed: they read latents, or all that it reads."""
         down: list[Tensor] = []
         middle: Tensor | None = None
         for (network, scale), control in zip(self._networks.controlnets, self._told.controls, strict=True):
             seen = self._padded(self._rows(control, state.frames, "control"), rows)
             seen = seen.to(rows.device, rows.dtype).repeat(len(state.streams), 1, 1, 1)
-            skips, mid = network(rows, state.t, controlnet_cond=seen, conditioning_scale=scale, **given)
+            config: Any = network.config
+            read = joined if config.in_channels == joined.shape[1] else rows
+            skips, mid = network(read, state.t, controlnet_cond=seen, conditioning_scale=scale, **given)
             down = list(skips) if not down else [a + b for a, b in zip(down, skips, strict=True)]
             middle = mid if middle is None else middle + mid
         return {} if middle is None else {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
