@@ -7,7 +7,7 @@ import torch
 
 from flowpaint import seams
 from flowpaint.errors import ShapeError
-from flowpaint.parts.flow import DisFlow, RaftFlow
+from flowpaint.parts.flow import DisFlow
 from flowpaint.types import Flow
 from flowpaint.warp import inside, visibility, warp
 from flowpaint.weights import Policy, keeping
@@ -15,19 +15,17 @@ from flowpaint.weights import Policy, keeping
 INNER = (..., slice(12, -12), slice(12, -12))
 
 
-@pytest.fixture(params=[*seams.names("flow"), "by-distance, far"])
+@pytest.fixture(params=seams.names("flow"))
 def estimator(request):
-    """Each estimator that there is; those that need weights get real ones, since random ones find nothing."""
-    name, _, always_far = request.param.partition(", ")
-    if name == "dis":
-        yield seams.build("flow", name)
+    """Each estimator that there is. RAFT gets real weights: random ones find nothing. What chooses by distance needs none."""
+    if request.param != "raft":
+        yield seams.build("flow", request.param)
         return
     weights = request.getfixturevalue("shared") / "weights" / "raft_small.pth"
     if not weights.is_file():
         pytest.skip(f"no weights of RAFT at {weights}")
-    raft = RaftFlow(weights=str(weights))
     with keeping(Policy(allow_pickle=True)):  # as its authors publish it
-        yield raft if name == "raft" else seams.build("flow", name, far=raft, least=1.0 if always_far else 0.6)
+        yield seams.build("flow", "raft", weights=str(weights))
 
 
 @pytest.mark.parametrize("dx, dy", [(3, -2), (-4, 1), (0, 5)])

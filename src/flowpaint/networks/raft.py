@@ -118,7 +118,7 @@ class Raft(nn.Module):
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise WeightsError(
-                f"These are no weights of RAFT ({self.size}): the file {wrong[0]}{more}. Give its authors' file, or torchvision's."
+                f"These are no weights of RAFT ({self.size}): the file {wrong[0]}{more}. Give that of its authors or torchvision."
             )
         self.load_state_dict(given)
 
@@ -172,7 +172,7 @@ class Pyramid:
         self.around = torch.stack(torch.meshgrid(reach, reach, indexing="ij"))[None]
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Correlations about `points` [N, 2, h, w], (x, y) in cells of b: [N, levels * (2 radius + 1)^2, h, w], 0 outside of b."""
+        """Correlations about `points` [N, 2, h, w], (x, y) in cells of b: [N, levels * (2 radius + 1)^2, h, w], 0 outside."""
         num, _, height, width = points.shape
         each = points.permute(0, 2, 3, 1).reshape(-1, 2, 1, 1)
         found = [sample_at(level, each / 2**k + self.around, "zero") for k, level in enumerate(self.levels)]
@@ -216,7 +216,7 @@ class _Residual(nn.Module):
         self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1)
         self.conv2 = nn.Conv2d(after, after, 3, padding=1)
         self.norm1, self.norm2 = _norm(norm, after), _norm(norm, after)
-        self.downsample: nn.Module | None = None
+        self.downsample: nn.Sequential | None = None
         if stride > 1:
             self.norm3 = _norm(norm, after)  # known by two names in the authors' files
             self.downsample = nn.Sequential(nn.Conv2d(before, after, 1, stride=stride), self.norm3)
@@ -224,8 +224,9 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         passed = self.norm1(self.conv1(x)).relu()
         passed = self.norm2(self.conv2(passed)).relu()
-        short: Tensor = x if self.downsample is None else self.downsample(x)
-        return (short + passed).relu()
+        short = x if self.downsample is None else self.downsample(x)
+        added: Tensor = short + passed
+        return added.relu()
 
 
 class _Bottleneck(nn.Module):
@@ -238,7 +239,7 @@ class _Bottleneck(nn.Module):
         self.conv2 = nn.Conv2d(inside, inside, 3, stride=stride, padding=1)
         self.conv3 = nn.Conv2d(inside, after, 1)
         self.norm1, self.norm2, self.norm3 = _norm(norm, inside), _norm(norm, inside), _norm(norm, after)
-        self.downsample: nn.Module | None = None
+        self.downsample: nn.Sequential | None = None
         if stride > 1:
             self.norm4 = _norm(norm, after)
             self.downsample = nn.Sequential(nn.Conv2d(before, after, 1, stride=stride), self.norm4)
@@ -247,8 +248,9 @@ class _Bottleneck(nn.Module):
         passed = self.norm1(self.conv1(x)).relu()
         passed = self.norm2(self.conv2(passed)).relu()
         passed = self.norm3(self.conv3(passed)).relu()
-        short: Tensor = x if self.downsample is None else self.downsample(x)
-        return (short + passed).relu()
+        short = x if self.downsample is None else self.downsample(x)
+        added: Tensor = short + passed
+        return added.relu()
 
 
 # --------------------------------------------------------------------------------------------------------------- refinement
@@ -367,7 +369,7 @@ _RENAMED = (  # torchvision's names of the same tensors, in the authors' words
 
 
 def authors_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a state dict under the names of RAFT's authors, whether it has theirs, in a `module.` or not, or torchvision's."""
+    """The tensors of a state dict by the names of RAFT's authors: it may have these, in a `module.` or not, or torchvision's."""
     found = {}
     for name, value in state.items():
         for pattern, plain in ((r"^module\.", ""), *_RENAMED):

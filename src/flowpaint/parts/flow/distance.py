@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ...errors import ConfigError
@@ -12,7 +11,7 @@ from ...types import Flow, check_shape
 
 @dataclass(frozen=True, kw_only=True)
 class ByDistance:
-    """`near` where it explains the pair, else `far`. How far frames are apart is measured, not counted.
+    """The estimator `near` where it explains a pair, else `far`. How far frames are apart is measured, not counted.
 
     A pair is far where less than `least` of a is seen in b by `near`: there and back do not meet. What leaves the frame counts
     as not seen, so that a wide pan is far as well. `far` costs nothing, and needs no weights, until such a pair comes.
@@ -20,7 +19,7 @@ class ByDistance:
 
     near: FlowEstimator = default("flow", "dis")
     far: FlowEstimator = default("flow", "raft")
-    least: float = 0.6
+    least: float = 0.7
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.least <= 1.0:
@@ -34,11 +33,13 @@ class ByDistance:
         if not lost.any():
             return near
         far = self.far(a[lost], b[lost])
-        both_ways = near.reverse is not None and far.reverse is not None
+        reverse = None
+        if near.reverse is not None and far.reverse is not None:
+            reverse = _replaced(near.reverse, lost, far.reverse)
         return Flow(
             vectors=_replaced(near.vectors, lost, far.vectors),
             visibility=_replaced(near.visibility, lost, far.visibility),
-            reverse=_replaced(near.reverse, lost, far.reverse) if both_ways else None,
+            reverse=reverse,
         )
 
 

@@ -65,8 +65,9 @@ class RaftFlow:
         if torch.equal(a, b):  # a frame shown twice; and where nothing is to be seen, as in black, the network would wander
             return a.new_zeros(1, 2, height, width, dtype=torch.float32), a.new_zeros(1, 2, height, width, dtype=torch.float32)
         scale = self._scale(min(height, width))
-        seen = [resize(one.float(), max(1, round(height * scale)), max(1, round(width * scale))) for one in (a, b)]
-        return tuple(resize_flow(one, height, width) for one in network.both(*seen, self.updates))
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        found = network.both(resize(a.float(), *size), resize(b.float(), *size), self.updates)
+        return tuple(resize_flow(one, height, width) for one in found)
 
     def _scale(self, short: int) -> float:
         """How much larger a picture is seen whose short side has so many pixels."""
@@ -83,8 +84,9 @@ class RaftFlow:
         if record is not None and record.name in _NAMES:
             return published(record.url, network="RAFT", setting=_SETTING, asked=True), True
         if not names_file(self.weights):
+            names = " or ".join(_NAMES)
             raise WeightsError(
-                f"RAFT has no weights called {self.weights!r}. Give {' or '.join(_NAMES)}, or a file, as in `--set {_SETTING}=/path`."
+                f"RAFT has no weights called {self.weights!r}. Give {names}, or a file by `--set {_SETTING}=/path`."
             )
         return given(self.weights, network="RAFT", setting=_SETTING), False
 
