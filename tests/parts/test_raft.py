@@ -97,6 +97,23 @@ def test_convex_enlarging_is_the_direct_sum():
     assert convex(torch.ones(1, 2, 5, 5), logs.new_zeros(1, 576, 5, 5))[..., 8:-8, 8:-8].allclose(torch.ones(()))
 
 
+def test_the_last_step_is_eight_times_as_large():
+    flow = torch.arange(6.0).expand(1, 2, 5, 6)
+    found = tiny().update_block.enlarged(random(1, 96, 5, 6), flow)
+    assert torch.allclose(found, 8 * torch.linspace(0, 5, 48).expand(1, 2, 40, 48), atol=1e-5)  # corners on corners, as trained
+    large, hidden = tiny("large").update_block, random(1, 128, 5, 6, seed=11)
+    assert torch.allclose(large.enlarged(hidden, flow), convex(8 * flow, large.mask(hidden) / 4), atol=1e-5)
+
+
+def test_the_network_sees_black_as_minus_one_and_white_as_one():
+    net, seen = tiny(), []
+    for encoder in (net.fnet, net.cnet):
+        encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    net(torch.zeros(1, 3, 128, 128), torch.ones(1, 3, 128, 128), 1)
+    assert torch.equal(seen[0][0], -torch.ones(3, 128, 128)) and torch.equal(seen[0][1], torch.ones(3, 128, 128))
+    assert torch.equal(seen[1], -torch.ones(1, 3, 128, 128)), "the context is that of the first"
+
+
 def test_the_recurrent_unit_is_that_of_the_paper():
     unit = network._Gru(3, 2, "separable").eval()
     hidden, given = random(1, 3, 6, 7, seed=8), random(1, 2, 6, 7, seed=9)
@@ -443,6 +460,9 @@ def test_pairs_that_the_near_one_explains_too_little_go_to_the_far_one():
     assert flow.vectors[:, 0, 0, 0].tolist() == [1, 2 * 5, 3, 4 * 5]
     assert flow.visibility.mean(dim=(1, 2, 3)).tolist() == pytest.approx([1, 0.2, 0.7, 0.4])
     assert torch.equal(flow.reverse, -flow.vectors)
+    kept = near(PAIRS, PAIRS)
+    ByDistance(near=lambda a, b: kept, far=far)(PAIRS, PAIRS)
+    assert torch.equal(kept.vectors, near(PAIRS, PAIRS).vectors), "what the near one gave is not written to"
     one = ByDistance(near=near, far=dataclasses.replace(far, one_way=True))(PAIRS, PAIRS)
     assert one.reverse is None, "half of the pairs have no way back"
     for least, lengths in [(0.0, [1, 2, 3, 4]), (1.0, [1, 10, 15, 20])]:
