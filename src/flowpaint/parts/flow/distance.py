@@ -14,7 +14,8 @@ class ByDistance:
     """The estimator `near` where it explains a pair, else `far`. How far frames are apart is measured, not counted.
 
     A pair is far where less than `least` of a is seen in b by `near`: there and back do not meet. What leaves the frame counts
-    as not seen, so that a wide pan is far as well. `far` costs nothing, and needs no weights, until such a pair comes.
+    as not seen, so that a wide pan is far as well. `far` costs nothing until such a pair comes; only commands ask for its weights
+    before they begin. With 0.7, DIS and RAFT small, neighbours in real clips are near and two thirds of pairs 8 frames apart far.
     """
 
     near: FlowEstimator = default("flow", "dis")
