@@ -25,7 +25,7 @@ def estimator(request):
     if not weights.is_file():
         pytest.skip(f"no weights of RAFT at {weights}")
     with keeping(Policy(allow_pickle=True)):  # as its authors publish it
-        yield seams.build("flow", "raft", weights=str(weights))
+        yield seams.build("flow", "raft", weights=str(weights), side=192)  # for speed
 
 
 @pytest.mark.parametrize("dx, dy", [(3, -2), (-4, 1), (0, 5)])
