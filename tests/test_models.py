@@ -165,7 +165,12 @@ def test_torchvisions_files_need_no_torchvision_where_they_are_asked_for(call, h
     assert asked == [(ours, hashlib.sha256(fetched).hexdigest()[:8])]
 
 
-PARTS = {"model": ("model", "stable-diffusion"), "control": ("condition", "depth"), "saliency": ("segmenter", "sam2")}
+PARTS = {
+    "model": ("model", "stable-diffusion"),
+    "control": ("condition", "depth"),
+    "saliency": ("segmenter", "sam2"),
+    "flow": ("flow", "raft"),
+}
 
 
 @pytest.mark.parametrize("name", [one.name for one in weights.KNOWN])

@@ -26,7 +26,11 @@ TABLE: dict[str, dict[str, str]] = {
         "fresco": "flowpaint.parts.consistency.fresco:Fresco",
         "plain": "flowpaint.parts.consistency.plain:Plain",
     },
-    "flow": _in("flow", dis="DisFlow"),
+    "flow": {
+        "dis": "flowpaint.parts.flow:DisFlow",
+        "raft": "flowpaint.parts.flow:RaftFlow",
+        "by-distance": "flowpaint.parts.flow:ByDistance",
+    },
     "condition": _in("conditions", canny="CannyEdges", softedge="SoftEdges", hed="HedEdges", depth="DepthAnything"),
     "segmenter": _in("segment", motion="MotionSegmenter", mask="MaskSegmenter", sam2="Sam2Segmenter"),
     "extractor": {

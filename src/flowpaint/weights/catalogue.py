@@ -10,9 +10,9 @@ from typing import Literal
 
 from . import layouts
 from .layouts import Layout
-from .licences import APACHE, NOT_STATED, OPENRAIL_M, OPENRAIL_PLUS_M, Licence
+from .licences import APACHE, BSD_3, NOT_STATED, OPENRAIL_M, OPENRAIL_PLUS_M, Licence
 
-Role = Literal["model", "controlnet", "lora", "depth", "segmenter", "features"]
+Role = Literal["model", "controlnet", "lora", "depth", "segmenter", "features", "flow"]
 _MB = 10**6
 
 
@@ -52,6 +52,18 @@ def _control(name: str, repository: str, *sees: str) -> Known:
         licence=OPENRAIL_M,
         size=1450 * _MB,
         layout=layouts.CONTROLNET,
+    )
+
+
+def _raft(name: str, file: str, megabytes: int, trained: str) -> Known:
+    return Known(
+        name=name,
+        url=f"https://download.pytorch.org/models/{file}",
+        role="flow",
+        licence=BSD_3,
+        size=megabytes * _MB,
+        layout=Layout(files=(file,)),
+        says=f"RAFT of princeton-vl, whose repository's licence is given, in torchvision's copy; trained on {trained}",
     )
 
 
@@ -135,6 +147,8 @@ KNOWN = (
         layout=Layout(files=("alexnet-owt-7be5be79.pth",)),
         says="torchvision's: terms may follow from ImageNet, it says",
     ),
+    _raft("raft-small", "raft_small_C_T_V1-ad48884c.pth", 4, "FlyingChairs and FlyingThings3D"),
+    _raft("raft-large", "raft_large_C_T_SKHT_V1-0b8c9e55.pth", 21, "these two, Sintel, KITTI and HD1K"),
 )
 
 

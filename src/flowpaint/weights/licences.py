@@ -31,6 +31,7 @@ _RESTRICTED = "but for none of the uses that its attachment A forbids; whoever p
 APACHE = Licence(name="Apache-2.0", commercial=True, text="https://www.apache.org/licenses/LICENSE-2.0")
 MIT = Licence(name="MIT", commercial=True, text="https://opensource.org/license/mit")
 BSD_2 = Licence(name="BSD-2-Clause", commercial=True, text="https://opensource.org/license/bsd-2-clause")
+BSD_3 = Licence(name="BSD-3-Clause", commercial=True, text="https://opensource.org/license/bsd-3-clause")
 OPENRAIL_M = Licence(
     name="CreativeML OpenRAIL-M",
     commercial=True,

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..types import Flow, check_shape
-from ..warp import Rule, visibility
+from ...types import Flow, check_shape
+from ...warp import Rule, visibility
 
 _PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
