@@ -30,8 +30,9 @@ demo: $(READY)
 	end="$$($(BIN)/python -c 'import sys; from flowpaint.video import read; clip = read(sys.argv[1]); print(min(float(sys.argv[2]), int((clip.end - clip.times[0]) * 1000) / 1000))' "$$video" "$$DEMO_SECONDS")" && \
 	$(BIN)/flowpaint edit --end "$${end}s" -o demo-out/demo.mp4 --overwrite --fresh -- "$$video" "$$PROMPT"
 
+# Two processes, a file of tests in one of them: what a file sets up is set up once.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

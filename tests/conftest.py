@@ -24,7 +24,8 @@ from flowpaint import seams
 from flowpaint.cli import main
 from flowpaint.types import Clip, Flow
 
-torch.set_num_threads(2)
+# One thread each where tests run in several processes (pytest-xdist), so that these do not wait for one another.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 pytest_plugins = ("tiny_training",)
 

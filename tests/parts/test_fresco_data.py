@@ -9,8 +9,6 @@ import torch
 
 from flowpaint.parts.consistency.ring import Ring
 
-torch.set_num_threads(2)
-
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "fresco"
 FRAMES = 4
 CASES = ("F1_zero", "F2_integer", "F3_quarter", "F4_zoom", "F5_leaving", "F6_smooth_blob")
