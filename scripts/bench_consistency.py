@@ -32,7 +32,7 @@ from flowpaint.seams import Run
 from flowpaint.types import Clip, Edit, to_raw
 from flowpaint.warp import resize
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 KEYS = 8
 NONE = {"attention": "none", "optimise": False, "background": False}
@@ -77,6 +77,11 @@ def report(name: str, rows: dict[str, list[dict[str, float]]], base: str) -> Non
         told = f"{mse.mean() / first.mean():.0%} ({low:+.2f} to {high:+.2f})" if variant != base else ""
         strength, sharp = (np.mean([one[key] for one in found]) for key in ("strength", "sharpness"))
         print(f"| {variant} | {mse.mean():.2f} | {told} | {strength:.1f} | {sharp:.2f} |", flush=True)
+    for single in ("attention", "features"):
+        if {"both", single} <= rows.keys():
+            apart = np.array([both["mse"] - one["mse"] for both, one in zip(rows["both"], rows[single], strict=True)])
+            low, high = interval(apart) or (np.nan, np.nan)
+            print(f"both against {single} alone: {apart.mean():+.2f} ({low:+.2f} to {high:+.2f})", flush=True)
 
 
 def main() -> None:

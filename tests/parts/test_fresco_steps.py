@@ -33,6 +33,14 @@ def test_twenty_steps_are_the_released_windows(first):
     }
 
 
+@pytest.mark.parametrize("num_steps", [8, 20])
+def test_a_small_model_is_bound_in_every_step(num_steps):
+    every = list(range(3, num_steps))
+    found = steps(SWITCHES["small"], num_steps, 3)
+    assert (found["temporal"], found["optimise"]) == (every, every)
+    assert found["spatial"] == every[: int(0.4 * num_steps + 0.5)]
+
+
 def test_other_numbers_of_steps_keep_the_shares():
     fifty = steps(OFFICIAL, 50, 10)
     assert fifty["spatial"] == [10, 11, 12]

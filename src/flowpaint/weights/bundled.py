@@ -64,7 +64,7 @@ BUNDLED = (
         package="flowpaint",
         install="flowpaint",
         file="weights/mini",
-        sha256="c1d8a76db1faedb1532507cd1a9783b9dbd74ef7a0be452db3c4a22c879a2cfe",
+        sha256="ea0d632194d50222d456553911f454fd442f01f6f1782158e4c078d75c00fc07",
         licence=APACHE,
         source="flowpaint's own, trained on the pictures that MODEL_CARD.md names",
     ),
