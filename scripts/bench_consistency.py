@@ -125,6 +125,8 @@ def main() -> None:
             for name, found in carried.items():
                 result = chosen[name](frames, Edit(prompt=given.prompt), Run(seed=seed))
                 found.append(numbers(frames, Clip.from_array(np.stack([result.raw(index) for index in range(len(frames))]))))
+                told = ", ".join(f"{measure} {value:.2f}" for measure, value in found[-1].items())
+                print(f"{path.stem}, seed {seed}, {name}, all frames: {told}", flush=True)
     report("8 key frames", rows, "alone")
     if carried:
         report("all frames, by the same propagator", carried, "alone")
