@@ -97,14 +97,14 @@ def test_a_chain_sees_what_every_link_sees_and_follows_each_where_it_leads():
         if true.asked[-1] == (0, 1):
             back[..., :24] += 9
         if true.asked[-1] == (1, 2):
-            back[..., 30:34] += 9
+            back[..., 30:34] -= 9
         return Flow(vectors=found.vectors, visibility=found.visibility, reverse=back)
 
     found = first_to_each(frames[:3], hiding, least_seen=0.6)
     assert found.chained == (2,)
     assert found.visibility[0, 0, 0].tolist() == [0.0] * 24 + [1.0] * 18 + [0.0] * 6
     assert found.visibility[1, 0, 0].tolist() == [0.0] * 18 + [1.0] * 12 + [0.0] * 4 + [1.0] * 2 + [0.0] * 12
-    assert found.backward[1, 0, 0].tolist() == [21.0] * 18 + [12.0] * 12 + [21.0] * 4 + [12.0] * 14
+    assert found.backward[1, 0, 0].tolist() == [21.0] * 18 + [12.0] * 12 + [3.0] * 4 + [12.0] * 14
 
 
 def test_an_estimator_that_measures_gives_a_hint_like_the_frame():
