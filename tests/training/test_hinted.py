@@ -274,4 +274,5 @@ def test_webp_strips_hold_the_maps_one_below_the_other(tiny_hints):
     sample = samples(tiny_hints)[0]
     assert from_bytes(sample.files["softedge.webp"]).shape == (3, 3 * 64, 64)
     row = read_hinted(sample, ("softedge",), 2)
+    assert row.controls["softedge"].shape == (2, 1, 64, 64)
     assert torch.equal(row.controls["softedge"][1, 0], from_bytes(sample.files["softedge.webp"])[0, 64:128])
