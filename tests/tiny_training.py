@@ -84,5 +84,5 @@ def tiny_hints(tiny_clips, tiny_family, tmp_path_factory) -> Path:
     """The clips as latents with their hints, two copies of each."""
     folder = tmp_path_factory.mktemp("hints") / "shards"
     maker = HintMaker(copies=2, looks=("sepia", "night"), base=tiny_family)
-    encode_clips(tiny_clips, folder, maker=maker, executor=LocalExecutor(), progress=quiet)
+    encode_clips([tiny_clips], folder, maker=maker, executor=LocalExecutor(), progress=quiet)
     return folder

@@ -167,9 +167,9 @@ def test_broken_clips_are_left_out_and_shards_without_any_refused(tiny_clips, ti
                 shards.write(one)
     maker = HintMaker(base=tiny_family, copies=1)
     how = {"maker": maker, "executor": LocalExecutor(), "progress": quiet}
-    assert encode_clips(tmp_path / "some", tmp_path / "out", **how) == 1
+    assert encode_clips([tmp_path / "some"], tmp_path / "out", **how) == 1
     with pytest.raises(InputError, match="No clip in"):
-        encode_clips(tmp_path / "none", tmp_path / "other", **how)
+        encode_clips([tmp_path / "none"], tmp_path / "other", **how)
 
 
 def test_what_cannot_be_encoded_is_told(tiny_clips, tiny_pictures, tiny_family, tmp_path):
@@ -201,10 +201,16 @@ def test_samples_that_do_not_fit_are_broken(tiny_hints):
 
 
 def test_prepare_knows_clips_from_pictures(tiny_clips, tiny_pictures, tiny_family, tmp_path):
-    count = api.prepare([tiny_clips], tmp_path / "a", model=tiny_family, settings=["copies=1", "styled=0"], device="cpu")
+    one = ["copies=1", "styled=0"]
+    with ShardWriter(tmp_path / "again") as shards:
+        shards.write(samples(tiny_clips)[0].files)
+    count = api.prepare([tiny_clips], tmp_path / "a", model=tiny_family, settings=one, device="cpu")
     found = samples(tmp_path / "a")
     assert count == len(found) == 2 and "hint.npy" in found[0].files
     assert {json.loads(one.files["json"])["look"] for one in found} == {""}
+    assert api.prepare([tiny_clips, tmp_path / "again"], tmp_path / "both", model=tiny_family, settings=one, device="cpu") == 3
+    with pytest.raises(InputError, match="one or more hold no clips"):
+        api.prepare([tiny_clips, tiny_pictures], tmp_path / "b", model=tiny_family, device="cpu")
     with pytest.raises(InputError, match="nothing can be set"):
         api.prepare([tiny_pictures], tmp_path / "b", model=tiny_family, settings=["copies=1"], device="cpu")
     with pytest.raises(InputError, match="no model was named"):

@@ -132,37 +132,39 @@ def prepare(
 ) -> int:
     """The number of samples written to `output`.
 
-    Of videos, clips with flow, visibility and what the settings add. Where the one input is a folder of shards: of pictures,
-    these with latents in place of pictures; of clips, what FlowVid learns from. `model` is the folder of the model whose
+    Of videos, clips with flow, visibility and what the settings add. Of a folder of picture shards, these with latents in place
+    of pictures. Of folders of clip shards, together, what FlowVid learns from. `model` is the folder of the model whose
     autoencoder makes latents; `settings` set fields of `ClipCutter` ("length=16", "depth=depth") for videos, of `HintMaker`
     ("copies=4") for clips. Raises `InputError` for shards without a model, settings for pictures and videos without a clip.
     """
     from ..training.clips import prepare_clips
 
     base = "" if model is None else str(model)
-    if len(inputs) == 1 and any(inputs[0].glob("*.tar")):
+    if inputs and all(any(one.glob("*.tar")) for one in inputs):
         if model is None:
             raise InputError(f"{inputs[0]} holds shards, and no model was named to encode them. Give its folder by --model.")
         device = resolve_device(device)
-        return _encode(inputs[0], output, base, settings, workers=workers, device=device, progress=progress)
+        return _encode(inputs, output, base, settings, workers=workers, device=device, progress=progress)
     cutter = _set(seams.build("cutter", "clips", base=base), settings)
     return prepare_clips(inputs, output, cutter=cutter, executor=_executor(workers), progress=progress)
 
 
 def _encode(
-    source: Path, output: Path, base: str, settings: Sequence[str], *, workers: int, device: str, progress: Progress
+    sources: Sequence[Path], output: Path, base: str, settings: Sequence[str], *, workers: int, device: str, progress: Progress
 ) -> int:
     """Shards of pictures or of clips with latents: the number of samples."""
     from ..training.hinted import encode_clips, holds_clips
     from ..training.latents import encode_pictures
 
-    if holds_clips(source):
+    if all(holds_clips(one) for one in sources):
         maker = _set(seams.build("hinter", "hints", base=base), settings)
         executor = _executor(workers)
-        return encode_clips(source, output, maker=maker, executor=executor, device=device, bf16=True, progress=progress)
+        return encode_clips(sources, output, maker=maker, executor=executor, device=device, bf16=True, progress=progress)
+    if len(sources) > 1:
+        raise InputError(f"Of {len(sources)} folders one or more hold no clips. Encode folders of pictures one by one.")
     if settings:
-        raise InputError(f"{source} holds pictures, for which nothing can be set. Leave {settings[0]!r} out.")
-    return encode_pictures(source, output, base=base, device=device, bf16=True, progress=progress)
+        raise InputError(f"{sources[0]} holds pictures, for which nothing can be set. Leave {settings[0]!r} out.")
+    return encode_pictures(sources[0], output, base=base, device=device, bf16=True, progress=progress)
 
 
 def _set(part: Any, settings: Sequence[str]) -> Any:

@@ -97,7 +97,9 @@ def synth(
 @grouped(choices=Choices, manners=Manners)
 def prepare(
     *,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Videos, or one folder of shards.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Videos, a folder of picture shards, or folders of clip shards.")
+    ],
     output: _Output,
     model: Annotated[Path | None, typer.Option(help="Folder of a model whose autoencoder adds latents.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that work side by side.")] = 1,

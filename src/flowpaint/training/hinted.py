@@ -3,7 +3,7 @@
 import io
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ class HintMaker:
     """Encodes the clips of a shard with the autoencoder of the model in the folder `base`, each `copies` times.
 
     What differs between the copies is drawn by lot, that a network meet in training what it meets at work, where the first frame
-    is an edit and its flow is measured (specified for FlowVid as condition augmentation; the paper trains without). A share
+    is an edit and its flow is measured (condition augmentation; the paper does not tell of any). A share
     `styled` of them is seen in one of `looks`, all frames. In each, the occluded part grows by up to `grow` pixels, the flow errs
     by up to `shake` pixels (a deviation, smooth in space), and the colours of what is warped by up to `tint`; the first frame
     itself stays as it is. Control maps are of the clip as it was, for `conditions`; "depth" is the clip's own if it has one.
@@ -174,7 +174,7 @@ def holds_clips(source: Path) -> bool:
 
 
 def encode_clips(
-    source: Path,
+    sources: Sequence[Path],
     output: Path,
     *,
     maker: HintMaker,
@@ -183,13 +183,13 @@ def encode_clips(
     bf16: bool = False,
     progress: Progress,
 ) -> int:
-    """The number of samples that `maker` made of the clips in the shards of `source` and that were written to `output`.
+    """The number of samples that `maker` made of the clips in the folders `sources` of shards and that were written to `output`.
 
-    Raises `InputError` where `source` holds no sound clip, and what `maker` raises.
+    Raises `InputError` where there is no sound clip, and what `maker` raises.
     """
-    shards = shards_in(source)
+    shards = [path for source in sources for path in shards_in(source)]
     written = 0
-    with ShardWriter(output) as kept:
+    with ShardWriter(output, size=32) as kept:
         found = executor.map(partial(maker, device=device, bf16=bf16), shards, str)
         for number, samples in enumerate(found):
             for files in samples:
@@ -197,7 +197,8 @@ def encode_clips(
                 written += 1
             progress("hints", number + 1, len(shards))
     if not written:
-        raise InputError(f"No clip in {source} has frames and flow. Make clips by `data synth --clips` or `data prepare VIDEOS`.")
+        named = ", ".join(str(one) for one in sources)
+        raise InputError(f"No clip in {named} has frames and flow. Make clips by `data synth --clips` or `data prepare VIDEOS`.")
     return written
 
 
