@@ -11,8 +11,8 @@ from flowpaint import api, seams, video
 from flowpaint.errors import ConfigError, InputError, VideoError, WeightsError
 from flowpaint.hints import hint
 from flowpaint.parts.execute import LocalExecutor
-from flowpaint.training.clips import ClipCutter, scene_clips, subject_of
-from flowpaint.training.hinted import HintMaker, encode_clips
+from flowpaint.training.clips import ClipCutter, clip_files, scene_clips, subject_of
+from flowpaint.training.hinted import HintMaker, RawClip, encode_clips, painted
 from flowpaint.training.latents import encoded
 from flowpaint.training.pictures import from_bytes, in_look
 from flowpaint.training.reading import read_hinted
@@ -72,6 +72,25 @@ def test_a_styled_clip_is_painted_in_all_frames_and_keeps_its_edges(tiny_clips, 
     assert torch.allclose(row.latents, encoded(network, painted), atol=0.02)
     assert torch.allclose(row.hint, encoded(network, warped), atol=0.02)
     assert sample.files["canny.webp"] == plain.files["canny.webp"] and sample.files["occluded.npy"] == plain.files["occluded.npy"]
+
+
+def test_strokes_stay_where_the_first_frame_put_them(tiny_family, tmp_path, textured):
+    frames = torch.stack([textured[0, :, :64, :64].roll(-6 * number, dims=-1) for number in range(3)])
+    backward = torch.stack([torch.tensor([6.0 * number, 0.0])[:, None, None].expand(2, 64, 64) for number in (1, 2)])
+    raw = RawClip(frames=frames, backward=backward, visible=torch.ones(2, 1, 64, 64), controls={}, told={})
+    found = painted(raw, "pencil", 5)
+    anew = torch.stack([in_look(one, "pencil", 5) for one in frames])
+    carried, mask = hint(anew[0], raw.backward, raw.visible)
+    assert 0.05 < mask.mean() < 0.2 and torch.equal(found[0], anew[0])
+    assert torch.equal(found * (1 - mask), carried * (1 - mask)) and torch.equal(found * mask, anew * mask)
+    assert not torch.allclose(found, anew, atol=0.05)
+    assert torch.equal(painted(raw, "sepia", 5), torch.stack([in_look(one, "sepia", 5) for one in frames]))
+    with ShardWriter(tmp_path) as shards:
+        arrays = {"forward": -backward, "backward": backward, "visibility": raw.visible}
+        shards.write(clip_files(frames, arrays, {"subject": "a pan"}))
+    row = read_hinted(made(tmp_path, tiny_family, **{**EXACT, "styled": 1.0}, looks=("pencil",))[0], (), 3)
+    apart = (row.latents - row.hint)[1:, :, :, :5].abs().mean()  # far from what is hidden
+    assert apart < 0.03  # painted anew: 0.16
 
 
 def test_copies_differ_and_are_the_same_again(tiny_clips, tiny_family):

@@ -29,8 +29,20 @@ Progress = Callable[[str, int, int], None]
 Random = np.random.Generator
 
 _BROKEN = (ValueError, OSError, KeyError, EOFError)
+_FAINT = 0.01  # a difference that is hardly seen: that of a vignette which stays while things move
 _PATCH = 32  # pixels over which the error of a flow hardly changes
 _TALLEST = 16383  # pixels of a WebP file, in which the maps of a clip lie one below the other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RawClip:
+    """A clip as `clip_files` wrote it: frames [T, 3, H, W], backward flow and visibility of T - 1, control maps [T, H, W]."""
+
+    frames: Tensor
+    backward: Tensor
+    visible: Tensor
+    controls: Mapping[str, Tensor]
+    told: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +50,10 @@ class HintMaker:
     """Encodes the clips of a shard with the autoencoder of the model in the folder `base`, each `copies` times.
 
     What differs between the copies is drawn by lot, that a network meet in training what it meets at work, where the first frame
-    is an edit and its flow is measured (condition augmentation; the paper does not tell of any). A share
-    `styled` of them is seen in one of `looks`, all frames. In each, the occluded part grows by up to `grow` pixels, the flow errs
-    by up to `shake` pixels (a deviation, smooth in space), and the colours of what is warped by up to `tint`; the first frame
-    itself stays as it is. Control maps are of the clip as it was, for `conditions`; "depth" is the clip's own if it has one.
+    is an edit and its flow is measured (condition augmentation; the paper does not tell of any). A share `styled` of them is seen
+    in one of `looks` (see `painted`). In each, the occluded part grows by up to `grow` pixels, the flow errs by up to `shake`
+    pixels (a deviation, smooth in space), and the colours of what is warped by up to `tint`; the first frame stays as it is.
+    Control maps are of the clip as it was, for `conditions`; "depth" is the clip's own if it has one.
     Raises `ConfigError` for values outside their range.
     """
 
@@ -85,7 +97,7 @@ class HintMaker:
                 found += self._copies(clip, sample.key, network)
         return found
 
-    def _copies(self, clip: "_Clip", key: str, network: Any) -> list[dict[str, bytes]]:
+    def _copies(self, clip: RawClip, key: str, network: Any) -> list[dict[str, bytes]]:
         height, width = clip.frames.shape[-2:]
         cell = 2 ** (len(network.config.block_out_channels) - 1)
         if height % cell or width % cell or width % 8 or len(clip.frames) * height > _TALLEST:
@@ -100,10 +112,10 @@ class HintMaker:
             for copy in range(self.copies)
         ]
 
-    def _copy(self, clip: "_Clip", network: Any, rng: Random) -> dict[str, bytes]:
+    def _copy(self, clip: RawClip, network: Any, rng: Random) -> dict[str, bytes]:
         look = str(rng.choice(list(self.looks))) if rng.random() < self.styled else ""
         seed = int(rng.integers(2**31))
-        frames = torch.stack([in_look(one, look, seed) for one in clip.frames]) if look else clip.frames
+        frames = painted(clip, look, seed) if look else clip.frames
         warped, mask = self.hinted(frames[0], clip.backward, clip.visible, rng)
         latents = torch.cat([encoded(network, one[None]) for one in frames]).cpu()
         hints = torch.cat([latents[:1], *(encoded(network, one[None]).cpu() for one in warped[1:])])
@@ -128,24 +140,32 @@ class HintMaker:
         return torch.cat((first[None], warped[1:])), mask
 
 
+def painted(clip: RawClip, look: str, seed: int) -> Tensor:
+    """The frames of `clip` in the built-in look of that name: [T, 3, H, W] in [0, 1].
+
+    Many looks put their strokes elsewhere in every frame, ten times as unlike along the flow as the clip itself: from such frames
+    a network would learn that what it is told of the first one does not hold. Where a look does so, a frame shows what was
+    painted in the first one wherever that is seen, and strokes of its own elsewhere.
+    """
+    frames = torch.stack([in_look(one, look, seed) for one in clip.frames])
+    carried, mask = hint(frames[0], clip.backward, clip.visible)
+    plain, _ = hint(clip.frames[0], clip.backward, clip.visible)
+    change, own = (_unlike(*pair, 1 - mask) for pair in ((carried, frames), (plain, clip.frames)))
+    return torch.where(mask > 0, frames, carried) if change > 2 * own + _FAINT else frames
+
+
+def _unlike(a: Tensor, b: Tensor, seen: Tensor) -> float:
+    """The mean difference of a and b [T, 3, H, W] where `seen` [T, 1, H, W] is 1, without the first frame."""
+    return float(((a - b).abs() * seen)[1:].sum() / (3 * seen[1:].sum()).clamp_min(1))
+
+
 def _smooth(shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Noise of this shape [N, 2, H, W] and about unit deviation that hardly changes within a patch."""
     coarse = torch.randn(*shape[:2], *(max(2, side // _PATCH + 1) for side in shape[2:]), generator=generator)
     return F.interpolate(coarse, size=shape[2:], mode="bicubic", align_corners=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Clip:
-    """A clip as `clip_files` wrote it: frames [T, 3, H, W], backward flow and visibility of T - 1, control maps [T, H, W]."""
-
-    frames: Tensor
-    backward: Tensor
-    visible: Tensor
-    controls: Mapping[str, Tensor]
-    told: Mapping[str, Any]
-
-
-def _read(sample: Sample, conditions: tuple[str, ...]) -> _Clip:
+def _read(sample: Sample, conditions: tuple[str, ...]) -> RawClip:
     """Raises ValueError, OSError or KeyError for a broken sample."""
 
     def array(name: str) -> Tensor:
@@ -159,7 +179,7 @@ def _read(sample: Sample, conditions: tuple[str, ...]) -> _Clip:
         raise ValueError(f"{sample.key} has flow that is not finite")
     measured = {"depth": array("depth")[:, 0] / 255} if "depth" in conditions and "depth.npy" in sample.files else {}
     controls = {name: measured[name] if name in measured else _control(name, frames) for name in conditions}
-    return _Clip(frames=frames, backward=backward, visible=visible, controls=controls, told=json.loads(sample.files["json"]))
+    return RawClip(frames=frames, backward=backward, visible=visible, controls=controls, told=json.loads(sample.files["json"]))
 
 
 def _control(name: str, frames: Tensor) -> Tensor:
