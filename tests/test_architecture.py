@@ -13,7 +13,7 @@ from flowpaint import seams
 SOURCE = Path(flowpaint.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "carry", "regression", "enlarge"}
-CORE = GROUND | {"seams", "moments", "weights", "runs", "report", "register", "plan", "video", "scenes"}
+CORE = GROUND | {"seams", "moments", "hints", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
     "types": {"errors"},
     "errors": set(),
@@ -28,6 +28,7 @@ MAY = {
     "table": set(),
     "seams": GROUND | {"table"},
     "moments": GROUND | {"seams"},
+    "hints": {"types", "warp", "seams"},
     "weights": GROUND,
     "runs": GROUND,
     "report": GROUND,
@@ -37,7 +38,7 @@ MAY = {
     "diffusion": {"types", "errors", "warp", "smoothing", "weights", "seams"},
     "networks": {"types", "errors", "warp", "weights"},
     "parts": GROUND | {"seams", "moments", "weights", "networks", "diffusion", "plan", "register"},
-    "methods": GROUND | {"seams", "diffusion", "plan"},
+    "methods": GROUND | {"seams", "hints", "diffusion", "plan"},
     "evaluation": CORE | {"parts", "diffusion"},
     "training": CORE | {"parts", "networks", "diffusion"},
     "api": CORE | {"parts", "evaluation", "training"},

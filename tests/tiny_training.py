@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from flowpaint import seams
+from flowpaint.parts.execute import LocalExecutor
+from flowpaint.training.clips import synth_clips
+from flowpaint.training.hinted import HintMaker, encode_clips
 from flowpaint.training.latents import encode_pictures
 from flowpaint.training.loop import Training
 from flowpaint.training.records import Records
@@ -19,6 +22,8 @@ IMAGE = {
     "looks": list(LOOKS), "late": 0.5, "quiet": 0.5,
 }  # fmt: skip
 CONTROL = {"part": "control", "embedding": [4, 4, 8, 8], "crop": 4, "looks": list(LOOKS), "quiet": 0.5}
+
+FLOWVID = {"part": "flowvid", "frames": 3, "crop": 4, "embedding": [4, 4, 8, 8], "looks": list(LOOKS), "late": 0.5}
 
 
 def quiet(*_):
@@ -64,3 +69,20 @@ def tiny_latents(tiny_pictures, tiny_autoencoder, tmp_path_factory) -> Path:
 def tiny_family(tiny_latents, tiny_autoencoder, tmp_path_factory) -> str:
     """A folder with a whole model that was trained for four steps."""
     return str(exported(started({**IMAGE, "base": tiny_autoencoder}, tiny_latents, tmp_path_factory.mktemp("image"))))
+
+
+@pytest.fixture(scope="session")
+def tiny_clips(tmp_path_factory) -> Path:
+    """Shards of two clips of three frames of 64 pixels, with exact flow."""
+    folder = tmp_path_factory.mktemp("clips") / "shards"
+    synth_clips(folder, count=2, length=3, size=64, seed=1, progress=quiet)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_hints(tiny_clips, tiny_family, tmp_path_factory) -> Path:
+    """The clips as latents with their hints, two copies of each."""
+    folder = tmp_path_factory.mktemp("hints") / "shards"
+    maker = HintMaker(copies=2, looks=("sepia", "night"), base=tiny_family)
+    encode_clips([tiny_clips], folder, maker=maker, executor=LocalExecutor(), progress=quiet)
+    return folder

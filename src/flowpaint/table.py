@@ -70,10 +70,12 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "executor": {"local": "flowpaint.parts.execute:LocalExecutor"},
     "cutter": {"clips": "flowpaint.training.clips:ClipCutter"},
+    "hinter": {"hints": "flowpaint.training.hinted:HintMaker"},
     "trainer": {
         "autoencoder": "flowpaint.training.autoencoder:AutoencoderTrainer",
         "image": "flowpaint.training.image:ImageTrainer",
         "control": "flowpaint.training.control:ControlTrainer",
+        "flowvid": "flowpaint.training.flowvid:FlowVidTrainer",
     },
     "optimisation": {"adamw": "flowpaint.training.recipes:AdamW"},
 }

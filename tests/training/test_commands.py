@@ -67,10 +67,36 @@ def test_what_does_not_fit_is_told(call, recipe, tmp_path, monkeypatch, words, c
 def test_every_shipped_recipe_reads():
     recipes = sorted((ROOT / "recipes").glob("*.toml"))
     kinds = {"mini-autoencoder": "autoencoder", "mini-control": "control"}
-    assert len(recipes) == 5
+    kinds |= {one.stem: "flowvid" for one in recipes if "flowvid" in one.stem}
+    assert len(recipes) == 8 and list(kinds.values()).count("flowvid") == 3
     for path in recipes:
         found = api.training.trainer(kinds.get(path.stem, "image"), path)
         assert found.optimisation.steps >= 500
+
+
+@pytest.mark.slow
+def test_clips_are_made_and_flowvid_is_trained_on_mini(call, tmp_path):
+    from flowpaint.networks.difference import read_difference
+    from flowpaint.weights import MODEL, model_folder
+
+    mini = model_folder("mini", MODEL, setting="model.weights")
+    made = call("data", "synth", "--pictures", "0", "--clips", "1", "--length", "8", "--size", "128", "-o", tmp_path / "shards")
+    assert made[0] == 0 and "clips: 1 samples" in made[1]
+    hints = call(
+        "data", "prepare", tmp_path / "shards" / "clips", "--model", mini, "--set", "copies=2", "--set", "styled=0",
+        "--device", "cpu", "-o", tmp_path / "hints",
+    )  # fmt: skip
+    assert hints[0] == 0 and "2 samples" in hints[1]
+    run = [
+        "train", "flowvid", ROOT / "recipes" / "mini-flowvid.toml", "--data", tmp_path / "hints", "--run", tmp_path / "run",
+        "--set", f"base={mini}", "--set", "crop=8", "--set", "optimisation.steps=2", "--device", "cpu",
+    ]  # fmt: skip
+    done = call(*run)
+    folder = tmp_path / "run" / "export"
+    assert done[0] == 0 and done[1].strip() == str(folder)
+    assert sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) < 30e6
+    unet, control = read_difference(folder, mini)
+    assert unet.config.in_channels == control.config.in_channels == 3 * 16 + 1
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def film(tmp_path, cut):
 
 def test_videos_are_cut_at_shots_and_measured(film, tiny_autoencoder, tmp_path):
     path, cut = film
-    cutter = ClipCutter(length=3, stride=2, size=64, base=tiny_autoencoder)
+    cutter = ClipCutter(length=3, strides=(2,), size=64, base=tiny_autoencoder)
     count = prepare_clips([path], tmp_path / "out", cutter=cutter, executor=LocalExecutor(), progress=quiet)
     found = samples(tmp_path / "out")
     assert len(found) == count > 1
@@ -142,7 +142,7 @@ def test_flow_goes_from_the_first_frame(tmp_path, textured):
     frames = [textured[0].roll(2 * number, dims=-1) for number in range(6)]
     path = tmp_path / "pan.mp4"
     video.write(Clip.from_array(torch.stack(frames)), path)
-    cutter = ClipCutter(length=3, stride=1, size=64)
+    cutter = ClipCutter(length=3, strides=(1,), size=64)
     files = cutter(path)[0]
     forward = np.load(io.BytesIO(files["forward.npy"]))
     backward = np.load(io.BytesIO(files["backward.npy"]))

@@ -21,7 +21,7 @@ from flowpaint.training.noising import channel_weights, drawn, noised, weighted
 from flowpaint.training.shards import first_of
 from flowpaint.training.standard import autoencoder as read_autoencoder
 from flowpaint.types import Edit
-from tiny_training import AUTOENCODER, CONTROL, IMAGE, exported, quiet, started
+from tiny_training import AUTOENCODER, CONTROL, FLOWVID, IMAGE, exported, quiet, started
 
 
 class Stopped(Exception):
@@ -37,14 +37,17 @@ def stop_at(step):
 
 
 @pytest.mark.parametrize(
-    "kind", ["autoencoder", *(pytest.param(one, marks=pytest.mark.slow) for one in ("image", "control", "lora"))]
+    "kind", ["autoencoder", *(pytest.param(one, marks=pytest.mark.slow) for one in ("image", "control", "lora", "flowvid"))]
 )
-def test_a_stopped_run_ends_as_if_it_had_not_been(kind, tiny_pictures, tiny_latents, tiny_autoencoder, tiny_family, tmp_path):
+def test_a_stopped_run_ends_as_if_it_had_not_been(
+    kind, tiny_pictures, tiny_latents, tiny_hints, tiny_autoencoder, tiny_family, tmp_path
+):
     recipe, data = {
         "autoencoder": (AUTOENCODER, tiny_pictures),
         "image": ({**IMAGE, "base": tiny_autoencoder}, tiny_latents),
         "control": ({**CONTROL, "base": tiny_family}, tiny_latents),
         "lora": ({**IMAGE, "base": tiny_family, "tune": "lora", "rank": 2}, tiny_latents),
+        "flowvid": ({**FLOWVID, "base": tiny_family}, tiny_hints),
     }[kind]
     whole = started(recipe, data, tmp_path / "whole")
     exported(whole)

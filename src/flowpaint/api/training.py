@@ -36,7 +36,7 @@ class Cost:
 def trainer(kind: str, recipe: Path, settings: Sequence[str] = ()) -> Any:
     """The trainer that a recipe describes, fields set by `settings` ("optimisation.steps=100").
 
-    Raises `ConfigError` for unknown fields and where the recipe is not of this `kind` (autoencoder, image, control).
+    Raises `ConfigError` for unknown fields and where the recipe is not of this `kind` (autoencoder, image, control, flowvid).
     """
     values = {"kind": "trainer", **toml.load(recipe)}
     found = seams.from_dict(values)
@@ -44,12 +44,7 @@ def trainer(kind: str, recipe: Path, settings: Sequence[str] = ()) -> Any:
         raise ConfigError(
             f"{recipe} is a recipe for {values.get('part')!r}, not {kind!r}. Use `flowpaint train {values.get('part')}`."
         )
-    for setting in settings:
-        path, equals, value = setting.partition("=")
-        if not equals:
-            raise InputError(f"The setting {setting!r} is not understood. Write it as field=value.")
-        found = seams.override(found, path.strip(), value.strip())
-    return found
+    return _set(found, settings)
 
 
 def train(
@@ -100,13 +95,15 @@ def synth(
     pictures: int = 400,
     each: int = 0,
     clips: int = 0,
+    length: int = 8,
     size: int = 256,
     seed: int = 0,
     progress: Progress = lambda *_: None,
 ) -> dict[str, int]:
     """The number of samples written to OUTPUT/pictures and OUTPUT/clips, made from nothing or from the photographs of a folder.
 
-    `pictures` sources, each plain and in `each` of the looks by lot (0: all that `mini` knows); `clips` of procedural scenes.
+    `pictures` sources, each plain and in `each` of the looks by lot (0: all that `mini` knows); `clips` of procedural scenes, of
+    `length` frames.
     """
     from ..training.clips import synth_clips
     from ..training.synth import synth_pictures
@@ -118,7 +115,8 @@ def synth(
             folder, photos=photos, count=pictures, each=each, size=size, seed=seed, progress=progress
         )
     if clips:
-        made["clips"] = synth_clips(output / "clips", count=clips, size=size, seed=seed, progress=progress)
+        folder = output / "clips"
+        made["clips"] = synth_clips(folder, count=clips, length=length, size=size, seed=seed, photos=photos, progress=progress)
     return made
 
 
@@ -132,22 +130,52 @@ def prepare(
     device: str = "auto",
     progress: Progress = lambda *_: None,
 ) -> int:
-    """The number of samples written to `output`: clips of videos with flow, visibility and what the settings add, or, where the
-    one input is a folder of picture shards, these with latents in place of pictures.
+    """The number of samples written to `output`.
 
-    `model` is the folder of the model whose autoencoder makes latents; `settings` set fields of `ClipCutter` ("length=16",
-    "depth=depth"). Raises `InputError` for picture shards without a model and for videos without a clip.
+    Of videos, clips with flow, visibility and what the settings add. Of a folder of picture shards, these with latents in place
+    of pictures. Of folders of clip shards, together, what FlowVid learns from. `model` is the folder of the model whose
+    autoencoder makes latents; `settings` set fields of `ClipCutter` ("length=16", "depth=depth") for videos, of `HintMaker`
+    ("copies=4") for clips. Raises `InputError` for shards without a model, settings for pictures and videos without a clip.
     """
     from ..training.clips import prepare_clips
+
+    base = "" if model is None else str(model)
+    if inputs and all(any(one.glob("*.tar")) for one in inputs):
+        if model is None:
+            raise InputError(f"{inputs[0]} holds shards, and no model was named to encode them. Give its folder by --model.")
+        device = resolve_device(device)
+        return _encode(inputs, output, base, settings, workers=workers, device=device, progress=progress)
+    cutter = _set(seams.build("cutter", "clips", base=base), settings)
+    return prepare_clips(inputs, output, cutter=cutter, executor=_executor(workers), progress=progress)
+
+
+def _encode(
+    sources: Sequence[Path], output: Path, base: str, settings: Sequence[str], *, workers: int, device: str, progress: Progress
+) -> int:
+    """Shards of pictures or of clips with latents: the number of samples."""
+    from ..training.hinted import encode_clips, holds_clips
     from ..training.latents import encode_pictures
 
-    if len(inputs) == 1 and any(inputs[0].glob("*.tar")):
-        if model is None:
-            raise InputError(f"{inputs[0]} holds pictures, and no model was named to encode them. Give its folder by --model.")
-        return encode_pictures(inputs[0], output, base=str(model), device=resolve_device(device), bf16=True, progress=progress)
-    cutter = seams.build("cutter", "clips", base="" if model is None else str(model))
+    if all(holds_clips(one) for one in sources):
+        maker = _set(seams.build("hinter", "hints", base=base), settings)
+        executor = _executor(workers)
+        return encode_clips(sources, output, maker=maker, executor=executor, device=device, bf16=True, progress=progress)
+    if len(sources) > 1:
+        raise InputError(f"Of {len(sources)} folders one or more hold no clips. Encode folders of pictures one by one.")
+    if settings:
+        raise InputError(f"{sources[0]} holds pictures, for which nothing can be set. Leave {settings[0]!r} out.")
+    return encode_pictures(sources[0], output, base=base, device=device, bf16=True, progress=progress)
+
+
+def _set(part: Any, settings: Sequence[str]) -> Any:
     for setting in settings:
-        path, _, value = setting.partition("=")
-        cutter = seams.override(cutter, path.strip(), value.strip())
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise InputError(f"The setting {setting!r} is not understood. Write it as field=value.")
+        part = seams.override(part, path.strip(), value.strip())
+    return part
+
+
+def _executor(workers: int) -> seams.Executor:
     executor: seams.Executor = seams.build("executor", "local", workers=workers)
-    return prepare_clips(inputs, output, cutter=cutter, executor=executor, progress=progress)
+    return executor

@@ -32,7 +32,7 @@ _Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the sh
 @grouped(choices=Choices, manners=Manners)
 def train(
     *,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="autoencoder, image or control.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="autoencoder, image, control or flowvid.")],
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file: see the folder recipes.")],
     shards: Annotated[Path, typer.Option("--data", help="Folder of shards.")],
     run: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, log, samples. The same again goes on.")],
@@ -69,6 +69,7 @@ def synth(
     pictures: Annotated[int, typer.Option(help="Source pictures.")] = 400,
     each: Annotated[int, typer.Option(help="Looks by lot for each picture; 0: all.")] = 0,
     clips: Annotated[int, typer.Option(help="Clips of procedural scenes, with exact flow and depth.")] = 0,
+    length: Annotated[int, typer.Option(help="Frames of a clip.")] = 8,
     size: Annotated[int, typer.Option(help="Pixels on a side.")] = 256,
     seed: Annotated[int, typer.Option(help="What is drawn by lot follows from it.")] = 0,
     manners: Manners,
@@ -79,7 +80,15 @@ def synth(
 
         with talk.progress() as progress:
             made = api.synth(
-                output, photos=photos, pictures=pictures, each=each, clips=clips, size=size, seed=seed, progress=progress
+                output,
+                photos=photos,
+                pictures=pictures,
+                each=each,
+                clips=clips,
+                length=length,
+                size=size,
+                seed=seed,
+                progress=progress,
             )
         talk.result({"samples": made}, [f"{output / kind}: {count} samples" for kind, count in made.items()])
 
@@ -88,14 +97,16 @@ def synth(
 @grouped(choices=Choices, manners=Manners)
 def prepare(
     *,
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Videos, or one folder of picture shards.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Videos, a folder of picture shards, or folders of clip shards.")
+    ],
     output: _Output,
     model: Annotated[Path | None, typer.Option(help="Folder of a model whose autoencoder adds latents.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that work side by side.")] = 1,
     choices: Choices,
     manners: Manners,
 ) -> None:
-    """Cut videos into clips with flow, or turn pictures into latents: `flowpaint data prepare *.mp4 -o shards/`."""
+    """Cut videos into clips with flow, or turn pictures and clips into latents: `flowpaint data prepare *.mp4 -o shards/`."""
     with talking(manners) as talk:
         from .. import api
 

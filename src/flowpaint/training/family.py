@@ -44,14 +44,17 @@ def names_of(look: str) -> tuple[str, ...]:
     return (found.name, *found.aliases, *found.phrases)
 
 
-def complete(folder: Path, base: Path | None) -> None:
-    """Add to `folder` the parts and the settings that it lacks and `base` has, and its `model_index.json`."""
+def complete(folder: Path, base: Path | None, *, suited: bool = True, **classes: tuple[str, str]) -> None:
+    """Add to `folder` the parts that it lacks and `base` has, and its `model_index.json`.
+
+    The settings that suit `base` come along with `suited`; `classes` are the (library, class) of parts that are no image model's.
+    """
     for part in _CLASSES:
         if base is not None and (base / part).is_dir() and not (folder / part).exists():
             shutil.copytree(base / part, folder / part)
-    if base is not None and (base / SUITED).is_file():
+    if suited and base is not None and (base / SUITED).is_file():
         shutil.copy(base / SUITED, folder / SUITED)
-    there = {part: list(classes) for part, classes in _CLASSES.items() if (folder / part).is_dir()}
+    there = {part: list(one) for part, one in {**_CLASSES, **classes}.items() if (folder / part).is_dir()}
     control = "ControlNet" if "controlnet" in there else ""
     absent = {part: [None, None] for part in ("safety_checker", "feature_extractor", "image_encoder")}
     told = {"_class_name": f"StableDiffusion{control}Pipeline", **there, **absent, "requires_safety_checker": False}

@@ -1,10 +1,10 @@
-"""Samples as a diffusion trainer reads them: latents, words, control maps."""
+"""Samples as a diffusion trainer reads them: latents, words, control maps, and of clips the hints."""
 
 import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,36 @@ class Latent:
     controls: Mapping[str, Tensor]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HintedClip:
+    """A clip as latents [T, C, h, w], and its warped first frame as latents `hint` [T, C, h, w], float32.
+
+    `occluded` [T, 1, H, W] is 1 where the first frame does not show what the frame does; `look` is "" for a plain clip;
+    `controls` by name, [T, 1, H, W] in [0, 1].
+    """
+
+    latents: Tensor
+    hint: Tensor
+    occluded: Tensor
+    subject: str
+    look: str
+    controls: Mapping[str, Tensor]
+
+
+class Captioned(Protocol):
+    """What has words: a subject, and a look or ""."""
+
+    @property
+    def subject(self) -> str:
+        """What is seen."""
+        ...
+
+    @property
+    def look(self) -> str:
+        """How it is painted."""
+        ...
+
+
 def read_latent(sample: Sample, controls: Sequence[str] = ()) -> Latent:
     """A sample of shards with latents. Raises ValueError, OSError or KeyError where it is broken."""
     latent = torch.from_numpy(np.load(io.BytesIO(sample.files["latent.npy"]), allow_pickle=False)).float()
@@ -35,6 +65,33 @@ def read_latent(sample: Sample, controls: Sequence[str] = ()) -> Latent:
     told = json.loads(sample.files["json"])
     maps = {name: from_bytes(sample.files[f"{name}.webp"])[:1] for name in controls}
     return Latent(latent=latent, subject=told["subject"], look=told["look"], controls=maps)
+
+
+def read_hinted(sample: Sample, controls: Sequence[str], num_frames: int) -> HintedClip:
+    """The first `num_frames` frames of a sample of `HintMaker`.
+
+    Raises ValueError, OSError or KeyError where it is broken or shorter.
+    """
+
+    def array(name: str) -> Any:
+        found = np.load(io.BytesIO(sample.files[f"{name}.npy"]), allow_pickle=False)
+        if found.ndim != 4 or len(found) < num_frames:
+            raise ValueError(f"{sample.key} has {name} {found.shape}, of which {num_frames} frames cannot be read")
+        return found[:num_frames]
+
+    latents, hint = (torch.from_numpy(array(name)).float() for name in ("latents", "hint"))
+    if latents.shape != hint.shape or not (latents.isfinite().all() and hint.isfinite().all()):
+        raise ValueError(f"{sample.key} has latents {tuple(latents.shape)} and hints that do not fit or are not finite")
+    occluded = torch.from_numpy(np.unpackbits(array("occluded"), axis=-1)).float()
+    height, width = occluded.shape[-2:]
+    maps = {name: from_bytes(sample.files[f"{name}.webp"])[0].view(-1, 1, height, width)[:num_frames] for name in controls}
+    told = json.loads(sample.files["json"])
+    return HintedClip(latents=latents, hint=hint, occluded=occluded, subject=told["subject"], look=told["look"], controls=maps)
+
+
+def num_frames_of(sample: Sample) -> int:
+    """How many frames a sample of `HintMaker` has. Raises ValueError, OSError or KeyError where it is broken."""
+    return len(np.load(io.BytesIO(sample.files["latents.npy"]), allow_pickle=False))
 
 
 class Captioner:
@@ -52,12 +109,12 @@ class Captioner:
         ids: Tensor = found["input_ids"]
         return ids
 
-    def __call__(self, rows: Sequence[Latent], generator: torch.Generator) -> Tensor:
+    def __call__(self, rows: Sequence[Captioned], generator: torch.Generator) -> Tensor:
         """Token numbers [B, L] of one sentence for each of `rows`."""
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         return self.tokens([self._sentence(row, rng) for row in rows])
 
-    def _sentence(self, row: Latent, rng: np.random.Generator) -> str:
+    def _sentence(self, row: Captioned, rng: np.random.Generator) -> str:
         if rng.random() < self._dropped:
             return ""
         text = caption(row.subject, self._names.get(row.look, (row.look,)) if row.look else (), rng)

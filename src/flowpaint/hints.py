@@ -1,0 +1,133 @@
+"""What FlowVid's network is told of a clip beside words and control maps (Liang et al., CVPR 2024, section 4.2).
+
+The first frame, perhaps edited, is laid onto every other frame along the source's flow, gray where nothing of it is seen. That
+is a hint and no more: the network is also told where the gray is and how the whole first frame looks, and repairs the rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .seams import FlowEstimator
+from .types import check_shape
+from .warp import chain, inside, visibility, warp
+
+Pooling = Literal["max", "nearest"]
+
+GRAY = 0.5  # 0 where pictures go from -1 to 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FirstFlow:
+    """Flow between the first frame of a clip and each of its N = T - 1 others, whose numbers are 1..N.
+
+    `forward` [N, 2, H, W] from the first to each, `backward` [N, 2, H, W] from each to the first, pixels; `visibility`
+    [N, 1, H, W] is 1 where what a frame shows is seen in the first. `chained` are the frames whose flow goes by way of the frame
+    before, because the direct one explained too little.
+    """
+
+    forward: Tensor
+    backward: Tensor
+    visibility: Tensor
+    chained: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_shape(
+            forward=(self.forward, "N 2 H W"),
+            backward=(self.backward, "N 2 H W"),
+            visibility=(self.visibility, "N 1 H W"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Pair:
+    """Flow from a to b, from b to a, and where b's pixels are seen in a: [1, 2, H, W] twice, [1, 1, H, W]."""
+
+    there: Tensor
+    back: Tensor
+    seen: Tensor
+
+    @property
+    def share(self) -> float:
+        """Of b's pixels, how many are seen in a."""
+        return float(self.seen.mean())
+
+
+def first_to_each(frames: Tensor, flow: FlowEstimator, *, least_seen: float = 0.5) -> FirstFlow:
+    """Flow between the first of `frames` [T, 3, H, W] in [0, 1] and each other one, T > 1, measured directly by `flow`.
+
+    A pixel is visible where there and back end where it began, within the frame (the paper cites Meister et al., AAAI 2018; the
+    rule is `warp.visibility`'s). Where less than `least_seen` of a frame is, the flow from the first to the frame before and on
+    to this one is taken if more of the frame is visible by it, and `chained` says so.
+    """
+    check_shape(frames=(frames, "T 3 H W"))
+    known: list[_Pair] = []
+    chained = []
+    for i in range(1, len(frames)):
+        pair = _measured(flow, frames[:1], frames[i : i + 1])
+        if known and pair.share < least_seen:
+            longer = _through(known[-1], _measured(flow, frames[i - 1 : i], frames[i : i + 1]))
+            if longer.share > pair.share:
+                pair = longer
+                chained.append(i)
+        known.append(pair)
+    return FirstFlow(
+        forward=torch.cat([one.there for one in known]),
+        backward=torch.cat([one.back for one in known]),
+        visibility=torch.cat([one.seen for one in known]),
+        chained=tuple(chained),
+    )
+
+
+def _measured(flow: FlowEstimator, a: Tensor, b: Tensor) -> _Pair:
+    found = flow(a, b)
+    back = flow(b, a).vectors if found.reverse is None else found.reverse
+    return _Pair(there=found.vectors, back=back, seen=visibility(back, found.vectors))
+
+
+def _through(early: _Pair, late: _Pair) -> _Pair:
+    """The pair (a, c) of the pairs (a, b) and (b, c): seen is what is seen in both."""
+    # All pixels of b that have a say must be seen: then the way back also ends within the frame, between where theirs do.
+    seen = late.seen * (warp(early.seen, late.back) > 0.999).to(late.seen)
+    return _Pair(there=chain(early.there, late.there), back=chain(late.back, early.back), seen=seen)
+
+
+def hint(first: Tensor, backward: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """`first` [3, H, W] in [0, 1] as T = N + 1 frames show it, [T, 3, H, W], and the mask [T, 1, H, W], 1 = not seen in it.
+
+    Frame 0 is `first` itself, its mask 0. Each other one shows it along `backward` [N, 2, H, W], pixels, from that frame to the
+    first; it is gray where `visible` [N, 1, H, W] is under a half and where the flow leaves the frame.
+    """
+    check_shape(first=(first, "3 H W"), backward=(backward, "N 2 H W"), visible=(visible, "N 1 H W"))
+    seen = (visible >= 0.5) & inside(backward)
+    carried = warp(first.expand(len(backward), -1, -1, -1), backward)
+    warped = torch.where(seen, carried, torch.full_like(carried, GRAY))
+    mask = torch.cat((torch.zeros_like(first[None, :1]), 1 - seen.to(first)))
+    return torch.cat((first[None], warped)), mask
+
+
+def latent_mask(mask: Tensor, *, cell: int = 8, pooling: Pooling = "max") -> Tensor:
+    """`mask` [T, 1, H, W] for latents of `cell` pixels a side: [T, 1, h, w], sides rounded up.
+
+    "max" marks a cell that holds any marked pixel, "nearest" takes the pixel in its first corner.
+    """
+    check_shape(mask=(mask, "T 1 H W"))
+    if pooling == "nearest":
+        return mask[..., ::cell, ::cell]
+    return F.max_pool2d(mask, cell, ceil_mode=True)
+
+
+def joined(warped: Tensor, first: Tensor, mask: Tensor, *, kept: Sequence[float] | Tensor = (1.0, 1.0, 1.0)) -> Tensor:
+    """What is joined to noisy latents: [T, 2 C + 1, h, w], the channels f, g, m in this order.
+
+    f is `warped` [T, C, h, w], the latents of the warped first frame; g is `first` [C, h, w], that of the first frame, in every
+    frame; m is `mask` [T, 1, h, w], 1 = not seen. `kept` are their weights: what has 0 is told as zeros, which is what the
+    network hears of a condition that is not there.
+    """
+    check_shape(warped=(warped, "T C h w"), first=(first, "C h w"), mask=(mask, "T 1 h w"))
+    f, g, m = (float(one) for one in kept)
+    return torch.cat((f * warped, g * first.expand(len(warped), -1, -1, -1), m * mask), dim=1)
