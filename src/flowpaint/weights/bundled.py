@@ -64,7 +64,7 @@ BUNDLED = (
         package="flowpaint",
         install="flowpaint",
         file="weights/mini",
-        sha256="ea0d632194d50222d456553911f454fd442f01f6f1782158e4c078d75c00fc07",
+        sha256="286d30f53e08e568ea81430c45c018efde3ee08f3adc6761bc8f84c2132db4b7",
         licence=APACHE,
         source="flowpaint's own, trained on the pictures that MODEL_CARD.md names",
     ),
