@@ -26,8 +26,6 @@ def suited(name: str) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, (str, int, float)):
         return str(value)
     raise TypeError(f"{value!r} is no single value")
