@@ -352,6 +352,17 @@ def test_a_published_file_is_policed_too(tmp_path, monkeypatch):
         weights.published(url, network="AlexNet", setting="a.b")
 
 
+def test_a_part_of_a_bundled_model_has_its_name_and_licence():
+    told = []
+    ledger = Ledger(told.append)
+    folder = find(weights.bundled.bundled()["mini"]) / "controlnet"
+    with keeping(STRICT, ledger):
+        assert weights.model_folder(str(folder), weights.CONTROLNET) == folder
+    (used,) = ledger.to_list()
+    assert (used["name"], used["source"], used["licence"]) == ("mini/controlnet", "flowpaint", "Apache-2.0")
+    assert not told
+
+
 def test_of_weights_of_ones_own_the_licence_is_a_warning(tiny, tmp_path):
     told = []
     ledger = Ledger(told.append)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import WeightsError, nearest
-from .bundled import bundled, resolve
+from .bundled import bundled, find, resolve
 from .catalogue import KNOWN, Known, alternatives, known
 from .files import SAFE, is_pickle, sha256_of
 from .layouts import LORA, MODEL, Layout
-from .licences import OWN, UNKNOWN
+from .licences import OWN, UNKNOWN, Licence
 from .policy import Used, admit, check_pickle, in_force, note
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -63,8 +63,9 @@ def model_folder(name: str, layout: Layout = MODEL, *, setting: str = "model.wei
         return folder
     record, own = known(name), Path(name).expanduser()
     if record is None and own.is_dir():
-        admit(name, OWN)
-        folder, source, revision, licence = own, "", "", OWN
+        folder, revision = own, ""
+        name, source, licence = _owned(name, own)
+        admit(name, licence)
     else:
         source = record.source if record else name
         if not _HUB_NAME.fullmatch(source):
@@ -76,6 +77,16 @@ def model_folder(name: str, layout: Layout = MODEL, *, setting: str = "model.wei
     _check_whole(folder, name, layout, setting)
     note(Used(name=name, licence=licence.name, source=source, revision=revision, folder=folder, files=layout.weights(folder)))
     return folder
+
+
+def _owned(name: str, folder: Path) -> tuple[str, str, Licence]:
+    """What a local folder is called, where it comes from, and its licence: a part of a bundled model has that model's."""
+    for one in bundled().values():
+        whole = find(one)
+        if whole is not None and whole.is_dir() and folder.resolve().is_relative_to(whole.resolve()):
+            part = folder.resolve().relative_to(whole.resolve())
+            return (Path(one.name) / part).as_posix(), one.install, one.licence
+    return name, "", OWN
 
 
 def model_file(name: str, layout: Layout = LORA, *, network: str, setting: str) -> Path:
