@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, WeightsError
+from ..errors import ConfigError
 from ..seams import default
 from . import standard
-from .family import CONDITIONS, LOOKS, complete, part_of
+from .family import CONDITIONS, LOOKS, check_parts, complete
 from .loop import Batch, keyed
 from .noising import channel_weights, decoded, drawn, noised, sigma_squared, weighted
 from .reading import Captioner, Latent, cropped, read_latent
@@ -56,9 +56,7 @@ class ControlTrainer:
 
     def __call__(self, data: Path) -> "ControlTask":
         """The networks and the loss, ready to be trained on the shards with latents and control maps in `data`."""
-        for part in _NEEDED:
-            if part_of(self.base, part) is None:
-                raise WeightsError(f"The model {self.base!r} has no {part}. Name as `base` the folder of a whole model.")
+        check_parts(self.base, _NEEDED)
         torch.manual_seed(self.optimisation.seed)  # the libraries draw first weights from the global generator
         return ControlTask(self, data)
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import WeightsError
@@ -59,6 +59,13 @@ def complete(folder: Path, base: Path | None, *, suited: bool = True, **classes:
     absent = {part: [None, None] for part in ("safety_checker", "feature_extractor", "image_encoder")}
     told = {"_class_name": f"StableDiffusion{control}Pipeline", **there, **absent, "requires_safety_checker": False}
     (folder / "model_index.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+
+
+def check_parts(base: str, parts: Iterable[str]) -> None:
+    """Raises `WeightsError` where the model in `base` lacks one of `parts`."""
+    for part in parts:
+        if part_of(base, part) is None:
+            raise WeightsError(f"The model {base!r} has no {part}. Name as `base` the folder of a whole model.")
 
 
 def part_of(base: str, part: str) -> Path | None:

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, InputError, WeightsError
+from ..errors import ConfigError, InputError
 from ..hints import Pooling, joined, latent_mask
 from ..networks.temporal import Position
 from ..seams import default
 from ..weights import SUITED
 from . import inflating, standard
-from .family import CONDITIONS, LOOKS, complete, part_of
+from .family import CONDITIONS, LOOKS, check_parts, complete
 from .inflating import Levels
 from .loop import Batch, keyed
 from .noising import channel_weights, decoded, drawn, noised, weighted
@@ -74,9 +74,7 @@ class FlowVidTrainer:
 
     def __call__(self, data: Path) -> "FlowVidTask":
         """The networks and the loss, ready to be trained on the shards of `data prepare` from clips in `data`."""
-        for part in (*_NEEDED, *(("controlnet",) if self.train == "new" else ())):
-            if part_of(self.base, part) is None:
-                raise WeightsError(f"The model {self.base!r} has no {part}. Name as `base` the folder of a whole model.")
+        check_parts(self.base, (*_NEEDED, *(("controlnet",) if self.train == "new" else ())))
         own = standard.schedule(self.base)
         if self.train == "new" and self.levels == "paper" and own.prediction != "v":
             raise ConfigError(
