@@ -29,15 +29,16 @@ def choose_method(
     """
     chosen = _named(method) if isinstance(method, (str, Path)) else method
     look, values = "", _values(settings, _fields(chosen))
-    if style and ("editor" not in _fields(chosen) or "editor" in dict(values)):
+    said = dict(values)
+    if style and ("editor" not in _fields(chosen) or "editor" in said):
         raise InputError("The style of a picture is for methods with a look. Leave --style out, or take no image model.")
-    if "editor" in _fields(chosen) and (style or prompt.strip()) and "editor" not in dict(values):
+    if "editor" in _fields(chosen) and (style or prompt.strip()) and "editor" not in said:
         editor, look = _editor(prompt, style)
         chosen = cast(Method, dataclasses.replace(cast(Any, chosen), editor=editor))
     for path, value in values:
         chosen = _set(chosen, path, value)
         if path.endswith(_MODEL):
-            chosen = _suited(chosen, path.removesuffix(_MODEL), value, {path for path, _ in values})
+            chosen = _suited(chosen, path.removesuffix(_MODEL), value, said)
     return chosen, look
 
 
