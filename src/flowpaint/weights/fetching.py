@@ -81,11 +81,11 @@ def model_folder(name: str, layout: Layout = MODEL, *, setting: str = "model.wei
 
 def _owned(name: str, folder: Path) -> tuple[str, str, Licence]:
     """What a local folder is called, where it comes from, and its licence: a part of a bundled model has that model's."""
+    place = folder.resolve()
     for one in bundled().values():
         whole = find(one)
-        if whole is not None and whole.is_dir() and folder.resolve().is_relative_to(whole.resolve()):
-            part = folder.resolve().relative_to(whole.resolve())
-            return (Path(one.name) / part).as_posix(), one.install, one.licence
+        if whole is not None and whole.is_dir() and place.is_relative_to(whole.resolve()):
+            return (Path(one.name) / place.relative_to(whole.resolve())).as_posix(), one.install, one.licence
     return name, "", OWN
 
 
