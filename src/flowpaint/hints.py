@@ -4,16 +4,16 @@ The first frame, perhaps edited, is laid onto every other frame along the source
 is a hint and no more: the network is also told where the gray is and how the whole first frame looks, and repairs the rest.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .seams import FlowEstimator
-from .types import check_shape
+from .seams import FlowEstimator, Run
+from .types import Edit, check_shape
 from .warp import chain, inside, visibility, warp
 
 Pooling = Literal["max", "nearest"]
@@ -94,6 +94,55 @@ def _through(early: _Pair, late: _Pair) -> _Pair:
     # All pixels of b that have a say must be seen: then the way back also ends within the frame, between where theirs do.
     seen = late.seen * (warp(early.seen, late.back) > 0.999).to(late.seen)
     return _Pair(there=chain(early.there, late.there), back=chain(late.back, early.back), seen=seen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Hinted:
+    """The T frames of one window with all that a network is told to repair them; pictures are [.., 3, H, W] in [0, 1].
+
+    `source` [T, 3, H, W]; `warped` [T, 3, H, W] shows edited pictures along the source's flow, gray where `mask` [T, 1, H, W]
+    is 1: nothing of them is seen there. `anchors` [A, 3, H, W] are those edited pictures whole, `nearest` says which of them
+    each frame leans on, and `latents` what encoding an anchor would give, by its number, [C, h, w], where it is known better.
+    Frame 0 of the window is an anchor, seen everywhere. `frames` are the frames' numbers in the whole clip: two of the same
+    number are the same frame, repeated at the end of a short window. `controls` hold maps [T, 3, H, W], one for each condition;
+    `edits` the words, one for each frame; `plain` is what `warped` and `anchors` would be without any edit.
+    """
+
+    source: Tensor
+    warped: Tensor
+    mask: Tensor
+    anchors: Tensor
+    nearest: tuple[int, ...]
+    frames: tuple[int, ...]
+    edits: tuple[Edit, ...]
+    controls: tuple[Tensor, ...] = ()
+    latents: Mapping[int, Tensor] = field(default_factory=dict)
+    plain: "Hinted | None" = None
+
+    def __post_init__(self) -> None:
+        check_shape(
+            source=(self.source, "T 3 H W"),
+            warped=(self.warped, "T 3 H W"),
+            mask=(self.mask, "T 1 H W"),
+            anchors=(self.anchors, "A 3 H W"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Repaired:
+    """What a network made of a window: `pictures` [T, 3, H, W] in [0, 1], and `last` [C, h, w], the latent of the last one,
+    where it has one of its own."""
+
+    pictures: Tensor
+    last: Tensor | None = None
+
+
+class Repairer(Protocol):
+    """A network that turns hints into pictures."""
+
+    def __call__(self, told: Hinted, run: Run) -> Repaired:
+        """The repaired pictures of a window; equal seeds of `run` and equal frames give equal pictures."""
+        ...
 
 
 def hint(first: Tensor, backward: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:

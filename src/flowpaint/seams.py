@@ -88,6 +88,15 @@ class Propagator(Protocol):
 
 
 @runtime_checkable
+class Interpolator(Protocol):
+    """Makes the pictures between two."""
+
+    def __call__(self, a: Tensor, b: Tensor, times: Sequence[float]) -> Tensor:
+        """Pictures [len(times), 3, H, W] in [0, 1] between a and b [3, H, W] in [0, 1]: time 0 is a, 1 is b, exactly."""
+        ...
+
+
+@runtime_checkable
 class Method(Protocol):
     """*How*: a clip and an edit become an edited clip of the same length, size and time stamps."""
 

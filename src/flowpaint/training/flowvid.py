@@ -25,6 +25,7 @@ from .shards import Sample, first_of
 
 _WEIGHED = 4  # clips on which it is measured what a channel shows
 _NEEDED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_ROWS = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 0.0, 1.0))  # warped frame, first frame, mask: FlowVid, figure 6, without the full
 _CLASS = ("flowpaint.networks.video_unet", "VideoUNet")
 
 
@@ -39,7 +40,8 @@ class FlowVidTrainer:
     `pooling` makes the mask of latents ("nearest": FlowVid's; "max": no occluded pixel is lost); `position` is the network's.
 
     Conditions are left out by lot, so that one network serves without any of them: a share `drop` of the clips has no words,
-    `bare` no control, `no_warp` no warped frame, `no_first` no first frame, `no_mask` no mask; what is left out is zero.
+    `bare` no control, `no_warp` no warped frame, `no_first` no first frame, `no_mask` no mask; what is left out is zero. A share
+    `ablated` hears one of the lower rows of the paper's ablation (figure 6): control only, + warped frame, + mask.
     Crops have `crop` cells (0: whole) until the last `late` share of the run, whose batches hold whole latents, fewer clips.
     `visible` is as in `ImageTrainer`. With `only_new` no whole model is written, but what differs from `base`.
     """
@@ -60,16 +62,17 @@ class FlowVidTrainer:
     no_warp: float = 0.05
     no_first: float = 0.05
     no_mask: float = 0.05
+    ablated: float = 0.0
     visible: float = 0.0
     looks: tuple[str, ...] = LOOKS
     optimisation: AdamW = default("optimisation", "adamw")
 
     def __post_init__(self) -> None:
-        shares = self.late, self.drop, self.bare, self.no_warp, self.no_first, self.no_mask
+        shares = self.late, self.drop, self.bare, self.no_warp, self.no_first, self.no_mask, self.ablated
         if not self.conditions or not all(0.0 <= one <= 1.0 for one in shares) or self.crop < 0 or self.frames < 1:
             raise ConfigError(
                 f"{self.frames} frames, conditions {self.conditions}, shares {shares} (late, drop, bare, no_warp, no_first, "
-                f"no_mask) or crop {self.crop} do not train. Give a frame or more, a condition, shares from 0 to 1."
+                f"no_mask, ablated) or crop {self.crop} do not train. Give a frame or more, a condition, shares from 0 to 1."
             )
 
     def __call__(self, data: Path) -> "FlowVidTask":
@@ -145,7 +148,7 @@ class FlowVidTask:
         if size[0] > height or size[1] > width:
             raise InputError(f"Latents of {height}x{width} hold no crop of {size[0]}x{size[1]}. Lower crop.")
         top, left = (int(torch.randint(room + 1, (1,), generator=generator)) for room in (height - size[0], width - size[1]))
-        kept = torch.rand(3, generator=generator) >= torch.tensor([trainer.no_warp, trainer.no_first, trainer.no_mask])
+        kept = self._kept(generator)
         name = trainer.conditions[int(torch.randint(len(trainer.conditions), (1,), generator=generator))]
 
         def cut(maps: Tensor, unit: int = 1) -> Tensor:
@@ -158,6 +161,14 @@ class FlowVidTask:
         mask = latent_mask(cut(row.occluded, cell), cell=cell, pooling=trainer.pooling)
         told = joined(cut(row.hint), latents[0], mask, kept=kept)
         return latents, told, cut(row.controls[name], cell).expand(-1, 3, -1, -1)
+
+    def _kept(self, generator: torch.Generator) -> Tensor:
+        """Which of warped frame, first frame and mask a clip hears of, [3], 1 or 0."""
+        trainer = self.trainer
+        lots = torch.rand(4, generator=generator)
+        if lots[3] < trainer.ablated:
+            return torch.tensor(_ROWS[int(torch.randint(len(_ROWS), (1,), generator=generator))])
+        return (lots[:3] >= torch.tensor([trainer.no_warp, trainer.no_first, trainer.no_mask])).float()
 
     def show(self, trained: nn.ModuleDict) -> Tensor:
         """The first clip, its warped first frame with gray where that shows nothing, and what is drawn from it."""
