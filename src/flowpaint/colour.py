@@ -105,6 +105,37 @@ def match_statistics(picture: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return into_gamut((to_lab(picture) - own_mean[:, None, None]) * gain + mean[:, None, None])
 
 
+# ------------------------------------------------------------------------------------------------------------ calibration
+
+
+def moments(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [3] and standard deviation [3] of the sRGB values over all pixels of [..., 3, H, W]."""
+    flat = picture.float().movedim(-3, 0).flatten(1)
+    return flat.mean(dim=1), flat.std(dim=1, correction=0)
+
+
+def calibrated(picture: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """`picture` [..., 3, H, W] moved to a `mean` [3] and `std` [3] of its sRGB channels, clipped to [0, 1] (FlowVid, Eq. 5).
+
+    A channel that is nearly flat is moved, not stretched: its deviation counts as at least a level of 8 bits.
+    """
+    check_shape(mean=(mean, "3"), std=(std, "3"))
+    own_mean, own_std = moments(picture)
+    gain = torch.where(own_std < 1 / 255, 1.0, std / own_std.clamp_min(1 / 255))
+    return ((picture - own_mean[:, None, None]) * gain[:, None, None] + mean[:, None, None]).clamp(0.0, 1.0)
+
+
+def foretold(edited: Tensor, before: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [3] and deviation [3] that an edit of the source frame `now` should have, if `before` became `edited`, all [3, H, W].
+
+    Where the source's own colours have changed between both, the edit's change as much: means by the same amounts, deviations
+    by the same factors (at most eightfold, for a source that was flat).
+    """
+    (mean, std), (old_mean, old_std), (new_mean, new_std) = moments(edited), moments(before), moments(now)
+    factor = (new_std.clamp_min(1 / 255) / old_std.clamp_min(1 / 255)).clamp(1 / 8, 8.0)
+    return mean + (new_mean - old_mean), std * factor
+
+
 # ------------------------------------------------------------------------------------------------------------ affine maps
 
 

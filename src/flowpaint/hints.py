@@ -130,11 +130,10 @@ class Hinted:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Repaired:
-    """What a network made of a window: `pictures` [T, 3, H, W] in [0, 1], and `last` [C, h, w], the latent of the last one,
-    where it has one of its own."""
+    """What a network made of a window: `pictures` [T, 3, H, W] in [0, 1]; their `latents` [T, C, h, w] where each has its own."""
 
     pictures: Tensor
-    last: Tensor | None = None
+    latents: Tensor | None = None
 
 
 class Repairer(Protocol):
@@ -174,9 +173,10 @@ def joined(warped: Tensor, first: Tensor, mask: Tensor, *, kept: Sequence[float]
     """What is joined to noisy latents: [T, 2 C + 1, h, w], the channels f, g, m in this order.
 
     f is `warped` [T, C, h, w], the latents of the warped first frame; g is `first` [C, h, w], that of the first frame, in every
-    frame; m is `mask` [T, 1, h, w], 1 = not seen. `kept` are their weights: what has 0 is told as zeros, which is what the
-    network hears of a condition that is not there.
+    frame, or [T, C, h, w], one for each; m is `mask` [T, 1, h, w], 1 = not seen. `kept` are their weights: what has 0 is told
+    as zeros, which is what the network hears of a condition that is not there.
     """
-    check_shape(warped=(warped, "T C h w"), first=(first, "C h w"), mask=(mask, "T 1 h w"))
+    whole = first if first.ndim == 4 else first[None].expand(len(warped), *first.shape)
+    check_shape(warped=(warped, "T C h w"), first=(whole, "T C h w"), mask=(mask, "T 1 h w"))
     f, g, m = (float(one) for one in kept)
-    return torch.cat((f * warped, g * first.expand(len(warped), -1, -1, -1), m * mask), dim=1)
+    return torch.cat((f * warped, g * whole, m * mask), dim=1)

@@ -24,12 +24,12 @@ class KeyFrame:
     reason: str
 
 
-def by_tracking(neighbours: Iterable[Flow], *, lost: float = 0.25, longest: int = 120) -> list[KeyFrame]:
+def by_tracking(neighbours: Iterable[Flow], *, lost: float = 0.25, longest: int = 120, shortest: int = 1) -> list[KeyFrame]:
     """Key frames placed where the one before is no longer seen in more than a share `lost` of the picture.
 
     `neighbours` are the flows from each frame to the one before it, [1, 2, h, w], from frame 1 on. A pixel is still seen when
-    every step back to the key frame was visible. After `longest` frames a key frame is due in any case, and the last frame is
-    one where half of `lost` is gone by then: what came into view since has no other picture.
+    every step back to the key frame was visible. None comes before `shortest` frames. After `longest` a key frame is due in any
+    case, and the last frame is one where half of `lost` is gone by then: what came into view since has no other picture.
     """
     keys = [KeyFrame(0, "first frame")]
     seen: Tensor | None = None
@@ -38,7 +38,7 @@ def by_tracking(neighbours: Iterable[Flow], *, lost: float = 0.25, longest: int 
         before = torch.ones_like(flow.visibility) if seen is None else seen
         seen = warp(before, flow.vectors) * flow.visibility
         gone = 1.0 - seen.mean().item()
-        if gone > lost:
+        if gone > lost and index - keys[-1].index >= shortest:
             keys.append(KeyFrame(index, f"{gone:.0%} of the picture is no longer that of frame {keys[-1].index}"))
             seen, gone = None, 0.0
         elif index - keys[-1].index >= longest:
@@ -47,6 +47,16 @@ def by_tracking(neighbours: Iterable[Flow], *, lost: float = 0.25, longest: int 
     if gone > lost / 2:
         keys.append(KeyFrame(index, "last frame"))
     return keys
+
+
+def in_windows(keys: Sequence[int], size: int) -> list[tuple[int, ...]]:
+    """Windows of up to `size` of the frames `keys`, each beginning with the last one of the window before (FlowVid, section 5.2).
+
+    One frame alone makes no window. Raises `ConfigError` for a size below 2.
+    """
+    if size < 2:
+        raise ConfigError(f"Windows of {size} frames hold nothing new. Give 2 or more.")
+    return [tuple(keys[start : start + size]) for start in range(0, len(keys) - 1, size - 1)]
 
 
 def difference(a: Tensor, b: Tensor) -> Tensor:

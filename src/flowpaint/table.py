@@ -14,6 +14,7 @@ TABLE: dict[str, dict[str, str]] = {
         "deflicker": "flowpaint.methods.deflicker:Deflicker",
         "colorize": "flowpaint.methods.colorize:Colorize",
         "fresco": "flowpaint.methods.fresco:Fresco",
+        "flowvid": "flowpaint.methods.flowvid:FlowVid",
     },
     "editor": {
         "looks": "flowpaint.parts.editors:LookEditor",

@@ -76,7 +76,7 @@ def test_every_shipped_recipe_reads():
 
 @pytest.mark.slow
 def test_clips_are_made_and_flowvid_is_trained_on_mini(call, tmp_path):
-    from flowpaint.networks.difference import read_difference
+    from flowpaint.networks.difference import read_changed
     from flowpaint.weights import MODEL, model_folder
 
     mini = model_folder("mini", MODEL, setting="model.weights")
@@ -95,7 +95,7 @@ def test_clips_are_made_and_flowvid_is_trained_on_mini(call, tmp_path):
     folder = tmp_path / "run" / "export"
     assert done[0] == 0 and done[1].strip() == str(folder)
     assert sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) < 30e6
-    unet, control = read_difference(folder, mini)
+    unet, control = (read_changed(part, folder, mini) for part in ("unet", "controlnet"))
     assert unet.config.in_channels == control.config.in_channels == 3 * 16 + 1
 
 

@@ -15,7 +15,7 @@ from flowpaint.diffusion.denoising import Conditions, Denoiser, Networks
 from flowpaint.diffusion.levels import Schedule, to_x0
 from flowpaint.errors import ConfigError, InputError, WeightsError
 from flowpaint.hints import joined, latent_mask
-from flowpaint.networks.difference import read_difference
+from flowpaint.networks.difference import read_changed
 from flowpaint.networks.video_unet import VideoUNet
 from flowpaint.training import inflating
 from flowpaint.training.flowvid import FlowVidTrainer
@@ -352,7 +352,8 @@ def test_only_what_differs_is_written_and_read_back(tiny_hints, controlled, tmp_
     folder = written(task, tmp_path / "small")
     task.trainer = replace(task.trainer, only_new=False)
     whole = opened(written(task, tmp_path / "whole"))
-    for found, expected in zip(read_difference(folder, Path(controlled)), whole, strict=True):
+    read = [read_changed(part, folder, Path(controlled)) for part in ("unet", "controlnet")]
+    for found, expected in zip(read, whole, strict=True):
         assert type(found) is type(expected) and not found.training
         assert found.state_dict().keys() == expected.state_dict().keys()
         for name, weight in expected.state_dict().items():
@@ -366,18 +367,18 @@ def test_only_what_differs_is_written_and_read_back(tiny_hints, controlled, tmp_
 def test_a_difference_is_read_with_its_own_base_alone(tiny_hints, controlled, tiny_family, tmp_path):
     folder = written(woken(task_of(controlled, tiny_hints, only_new=True)), tmp_path / "small")
     with pytest.raises(WeightsError, match="belongs to another controlnet"):
-        read_difference(folder, Path(tiny_family))
+        read_changed("controlnet", folder, Path(tiny_family))
     with pytest.raises(WeightsError, match="cannot be read"):
-        read_difference(tmp_path, Path(controlled))
+        read_changed("unet", tmp_path, Path(controlled))
     (folder / "unet" / "difference.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="cannot be read"):
-        read_difference(folder, Path(controlled))
+        read_changed("unet", folder, Path(controlled))
 
 
 @pytest.mark.slow
 def test_a_run_of_some_steps_shows_and_writes(tiny_hints, tiny_family, tmp_path):
     folder = exported(started({**FLOWVID, "base": tiny_family, "only_new": True}, tiny_hints, tmp_path))
-    unet, _ = read_difference(folder, Path(tiny_family))
+    unet = read_changed("unet", folder, Path(tiny_family))
     assert isinstance(unet, VideoUNet)
     with Image.open(tmp_path / "samples" / "step-000004.png") as shown:
         assert shown.size == (8 * 64, 2 * 64)  # three times three frames, eight in a row

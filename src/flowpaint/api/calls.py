@@ -137,6 +137,7 @@ def plan_job(
         prompt=prompt,
         style=None if style is None else str(style),
         settings=_settings(options.get("settings", ())),
+        keyframes=bool(keyframes),
     )
     recipe = recipe_of(chosen)
     fps, mask = options.get("fps", 24), options.get("mask")

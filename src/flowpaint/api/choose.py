@@ -18,28 +18,50 @@ _MODEL = "model.weights"
 
 
 def choose_method(
-    method: str | Path | Method, *, prompt: str = "", style: str | None = None, settings: Sequence[str] = ()
+    method: str | Path | Method,
+    *,
+    prompt: str = "",
+    style: str | None = None,
+    settings: Sequence[str] = (),
+    keyframes: bool = False,
 ) -> tuple[Method, str]:
     """The method with its editor in place, and words that say which look was taken ("" where none was).
 
     `method` is a name, a recipe file (`.toml`) or a ready object. `prompt` names a look where the method has an editor of
     pictures and `settings` choose none; other methods read the prompt themselves. `settings` are `part.field=value`; with a
-    model come those that suit it (`flowpaint.weights.suited`), where nothing else was said.
+    model come those that suit it (`flowpaint.weights.suited`), where nothing else was said. Where a method reads words itself,
+    they need not name a look if there are `keyframes`, or if a model was chosen that may know them.
     Raises `ConfigError` for unknown names and fields, `InputError` for settings that are no settings.
     """
     chosen = _named(method) if isinstance(method, (str, Path)) else method
     look, values = "", _values(settings, _fields(chosen))
     said = dict(values)
+    if isinstance(method, str) and _MODEL not in said and _has(chosen, _MODEL):
+        chosen = _suited(chosen, "", cast(Any, chosen).model.weights, said)
     if style and ("editor" not in _fields(chosen) or "editor" in said):
         raise InputError("The style of a picture is for methods with a look. Leave --style out, or take no image model.")
     if "editor" in _fields(chosen) and (style or prompt.strip()) and "editor" not in said:
-        editor, look = _editor(prompt, style)
+        free = "model" in _fields(chosen) and (keyframes or _MODEL in said)
+        editor, look = _editor(prompt, style, free=free)
         chosen = cast(Method, dataclasses.replace(cast(Any, chosen), editor=editor))
     for path, value in values:
-        chosen = _set(chosen, path, value)
+        chosen = _with_model(chosen, value) if path == _MODEL else _set(chosen, path, value)
         if path.endswith(_MODEL):
-            chosen = _suited(chosen, path.removesuffix(_MODEL), value, said)
+            chosen = _suited(chosen, path.removesuffix(_MODEL), _weights(chosen, path), said)
     return chosen, look
+
+
+def _with_model(method: Method, name: str) -> Method:
+    """`method` with the model that `name` means to it."""
+    for_model = getattr(method, "for_model", None)
+    return _set(method, _MODEL, name) if for_model is None else cast(Method, for_model(name))
+
+
+def _weights(method: Method, path: str) -> str:
+    part: Any = method
+    for name in path.split("."):
+        part = getattr(part, name)
+    return str(part)
 
 
 def _suited(method: Method, owner: str, model: str, said: Collection[str]) -> Method:
@@ -82,11 +104,17 @@ def _named(method: str | Path) -> Method:
     return cast(Method, seams.build("method", str(method)))
 
 
-def _editor(prompt: str, style: str | None) -> tuple[seams.ImageEditor, str]:
+def _editor(prompt: str, style: str | None, *, free: bool) -> tuple[seams.ImageEditor | None, str]:
+    """The editor of a picture and what is said of it; with `free` words none where they name no look."""
     if style is not None:
         read_picture(style)  # unreadable, missing or too large is said now, not after minutes
         return editors.StyleEditor(picture=style), f"Look taken: the style of {Path(style).name}."
-    choice = editors.choose(prompt)
+    try:
+        choice = editors.choose(prompt)
+    except ConfigError:
+        if free:
+            return None, ""
+        raise
     return editors.LookEditor(looks=choice.looks), choice.text
 
 

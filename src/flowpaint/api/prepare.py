@@ -333,8 +333,10 @@ def _without_keys(
     job: Job, method: Method, shots: tuple[range, ...], keyframes: Mapping[int, Tensor], *, first: int, warn: Warn
 ) -> frozenset[range]:
     """Shots that nothing is known for, which pass as they are where that is asked for. Raises `InputError` otherwise."""
-    if job.kind in WITHOUT_KEYS or job.prompt.strip() or job.prompts or getattr(method, "editor", None) is not None:
+    if job.kind in WITHOUT_KEYS or getattr(method, "editor", None) is not None:
         return frozenset()
+    if (job.prompt.strip() or job.prompts) and not (keyframes and hasattr(method, "editor")):
+        return frozenset()  # the method reads words itself
     if job.kind == "edit" and not keyframes:
         raise InputError("The prompt is empty. Name a look (`flowpaint looks` lists them), or give --style or --keyframe.")
     if not keyframes:

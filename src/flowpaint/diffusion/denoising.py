@@ -1,6 +1,6 @@
 """`Denoiser`: the one contract of every diffusion network, denoise(x, t) -> x0."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,12 +29,27 @@ class Networks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SourceStream:
+    """The unedited clip as one more stream of the batch, the first, for hooks that take queries and keys from it.
+
+    `latents(level)` are its latents [T, C, h, w] at that level, one for each row of the conditions; `text` [1, L, D] its words;
+    `concat` [T, C, h, w] as in `Conditions`. It runs in the first `steps` steps; nothing of what it gives goes on.
+    """
+
+    latents: Callable[[Level], Tensor]
+    text: Tensor
+    steps: int
+    concat: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Conditions:
     """What a denoiser is told, one row a frame, or one row for all.
 
     `text` [2, L, D] or [2, T, L, D], row 0 without or against the prompt; `controls` pictures [T, 3, H, W] in [0, 1], one for
     each ControlNet; `concat` [T, C, h, w] joined to the latents' channels; `image` [2, T or 1, N, D] for an IP-Adapter that is
-    in the network. `frames` are the numbers of the frames that the rows belong to.
+    in the network. `frames` are the numbers of the frames that the rows belong to. `rescale` in [0, 1] takes back what guidance
+    adds to the spread of the prediction (Lin et al., WACV 2024, Eq. 15 and 16).
     """
 
     text: Tensor
@@ -43,6 +58,8 @@ class Conditions:
     image: Tensor | None = None
     guidance: float = 7.5
     frames: tuple[int, ...] = ()
+    rescale: float = 0.0
+    source: SourceStream | None = None
 
 
 class Denoiser:
@@ -105,7 +122,10 @@ class Denoiser:
         frames = current().frames or self._told.frames or tuple(range(len(x)))
         if len(frames) != len(x):
             raise ShapeError(f"There are {len(x)} latents for the frames {frames}. Give as many.")
-        streams = ("cond",) if self._told.guidance == 1.0 else ("uncond", "cond")
+        streams: tuple[str, ...] = ("cond",) if self._told.guidance == 1.0 else ("uncond", "cond")
+        source = self._told.source
+        if source is not None and current().step < source.steps:
+            streams = ("source", *streams)
         state = replace(current(), t=round(level.t), frames=frames, streams=streams)
         together = is_hooked(kit.unet) or self._binds  # its frames look at each other
         whole = together or not kit.batch
@@ -119,21 +139,15 @@ class Denoiser:
                 chosen = slice(start, start + size)
                 part = replace(state, frames=frames[chosen])
                 with during(part):
-                    parts.append(self._output(x[chosen], part))
+                    parts.append(self._output(x[chosen], level, part))
             output = parts[0] if len(parts) == 1 else torch.cat(parts)
             return to_x0(output, x.float(), level, self.schedule.prediction)
 
-    def _output(self, x: Tensor, state: State) -> Tensor:
+    def _output(self, x: Tensor, level: Level, state: State) -> Tensor:
         """What the network says about x, guided: [T, C, h, w], float32."""
         kit, told = self._networks, self._told
-        count = len(state.streams)
-        text = self._text(state).to(x.device, kit.dtype)
-        rows = x.repeat(count, 1, 1, 1).to(kit.dtype)
-        given = {"encoder_hidden_states": text, "return_dict": False}
-        joined = rows
-        if told.concat is not None:
-            concat = self._rows(told.concat, state.frames, "concat").to(x.device, kit.dtype)
-            joined = torch.cat((rows, concat.repeat(count, 1, 1, 1)), dim=1)
+        given = {"encoder_hidden_states": self._text(state).to(x.device, kit.dtype), "return_dict": False}
+        rows, joined = self._latents(x, level, state)
         more = self._residuals(rows, joined, state, given)
         if self._binds:
             more["num_frames"] = len(state.frames)
@@ -141,10 +155,25 @@ class Denoiser:
             image = [self._streams(told.image, state).to(x.device, kit.dtype)]
             more["added_cond_kwargs"] = {"image_embeds": image}
         output: Tensor = kit.unet(joined, state.t, **given, **more)[0].float()
-        if count == 1:
-            return output
-        uncond, cond = output.chunk(2)
-        return uncond + told.guidance * (cond - uncond)
+        outputs = dict(zip(state.streams, output.chunk(len(state.streams)), strict=True))
+        if "uncond" not in outputs:
+            return outputs["cond"]
+        guided = outputs["uncond"] + told.guidance * (outputs["cond"] - outputs["uncond"])
+        return guided if told.rescale == 0 else _rescaled(guided, outputs["cond"], told.rescale)
+
+    def _latents(self, x: Tensor, level: Level, state: State) -> tuple[Tensor, Tensor]:
+        """The latents of every stream, and those with what is joined to their channels."""
+        told, device, dtype = self._told, x.device, self._networks.dtype
+        guided = sum(one != "source" for one in state.streams)
+        rows = [x.to(dtype)] * guided
+        joined = [] if told.concat is None else [self._rows(told.concat, state.frames, "concat").to(device, dtype)] * guided
+        if guided < len(state.streams):
+            assert told.source is not None, "its stream runs"
+            rows.insert(0, self._rows(told.source.latents(level), state.frames, "source").to(device, dtype))
+            if told.source.concat is not None:
+                joined.insert(0, self._rows(told.source.concat, state.frames, "concat").to(device, dtype))
+        latents = torch.cat(rows)
+        return latents, torch.cat((latents, torch.cat(joined)), dim=1) if joined else latents
 
     def _residuals(self, rows: Tensor, joined: Tensor, state: State, given: dict[str, Any]) -> dict[str, Any]:
         """What the ControlNets add to the UNet's skips and to its middle, summed: they read latents, or all that it reads."""
@@ -172,11 +201,15 @@ class Denoiser:
 
     def _text(self, state: State) -> Tensor:
         text = self._told.text if self._told.text.ndim == 4 else self._told.text[:, None]
-        return self._streams(text, state)
+        rows = self._streams(text, state)
+        if state.streams[0] != "source":
+            return rows
+        assert self._told.source is not None, "its stream runs"
+        return torch.cat((self._told.source.text.to(rows).expand(len(state.frames), -1, -1), rows))
 
     def _streams(self, told: Tensor, state: State) -> Tensor:
-        """[2, T or 1, ...] as the rows of a batch: those without the prompt first."""
-        kept = told[-len(state.streams) :]
+        """[2, T or 1, ...] as the rows of a batch: the source's words, then those without the prompt."""
+        kept = told[-sum(one != "source" for one in state.streams) :]
         rows = self._rows(kept.transpose(0, 1), state.frames, "text").transpose(0, 1)
         return rows.flatten(0, 1)
 
@@ -190,3 +223,9 @@ class Denoiser:
         if missing:
             raise InputError(f"There is no {name} for frame {missing[0]}. Give one row for each of the frames {known}.")
         return told[[place[frame] for frame in frames]]
+
+
+def _rescaled(guided: Tensor, cond: Tensor, share: float) -> Tensor:
+    """`guided` [T, C, h, w] with the deviation of `cond` in each frame, mixed with itself by 1 - `share`."""
+    own, wanted = (one.std(dim=(1, 2, 3), keepdim=True) for one in (guided, cond))
+    return torch.lerp(guided, guided * (wanted / own.clamp_min(1e-8)), share)

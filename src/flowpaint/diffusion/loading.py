@@ -5,10 +5,10 @@ import json
 import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -16,6 +16,8 @@ from torch import nn
 from ..errors import ConfigError, WeightsError
 from ..weights import (
     CONTROLNET,
+    DIFFERENCE,
+    DIFFERENCE_TABLE,
     MODEL,
     SHAPE,
     TEXT_WEIGHTS,
@@ -23,6 +25,7 @@ from ..weights import (
     check_complete,
     controlnet_for,
     given,
+    here,
     is_pickle,
     model_folder,
     names_file,
@@ -46,10 +49,17 @@ _SHAPES = {"1": "sd15", "2": "sd21"}  # of which a single file needs the configs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where a model's weights are (a folder or a file), and the folder of its configs and its tokenizer."""
+    """Where a model's weights are (a folder or a file), the folder of its configs and its tokenizer, and that of what is changed
+    in it, if anything is (`flowpaint.networks.difference`)."""
 
     path: Path
     shape: Path
+    changes: Path | None = None
+
+    def folder(self, part: str) -> Path:
+        """The folder of the config of `part`."""
+        own = self.changes / part if self.changes is not None else None
+        return own if own is not None and own.is_dir() else self.shape / part
 
     @property
     def is_file(self) -> bool:
@@ -77,6 +87,9 @@ def source(weights: str, shape: str) -> Source:
     if not weights:
         raise WeightsError("No diffusion model was chosen. Give a name, a folder or a .safetensors file, as in `--model NAME`.")
     if not names_file(weights):
+        changed = here(weights)
+        if changed is not None and (changed / DIFFERENCE_TABLE).is_file():
+            return _of_changes(model_folder(weights, DIFFERENCE, setting="model.weights"))
         folder = model_folder(weights, MODEL, setting="model.weights")
         for file in MODEL.weights(folder):
             _names(file)  # a damaged file is found before any long work
@@ -92,6 +105,17 @@ def source(weights: str, shape: str) -> Source:
     return Source(path=path, shape=model_folder(chosen, SHAPE, setting="model.shape"))
 
 
+def _of_changes(folder: Path) -> Source:
+    """The base model that `folder` changes, and the changes."""
+    told = _config(folder / DIFFERENCE_TABLE)
+    if not isinstance(told.get("base"), str) or here(told["base"]) is None:
+        raise WeightsError(
+            f"{folder} changes the model {told.get('base')!r}, which is not here. Put that model's folder there, or write the "
+            f"place where it is now into {folder / DIFFERENCE_TABLE}."
+        )
+    return replace(source(told["base"], ""), changes=folder)
+
+
 _names = lru_cache(maxsize=32)(tensor_names)
 
 
@@ -100,7 +124,7 @@ _TEXT_WIDTHS = {768: "1", 1024: "2"}  # of the words that a family's networks re
 
 def own_controlnet(found: Source) -> str:
     """The ControlNet in the model's own folder, or ""."""
-    folder = found.path / "controlnet"
+    folder = found.folder("controlnet")
     return str(folder) if (folder / "config.json").is_file() else ""
 
 
@@ -113,13 +137,13 @@ def public_controlnet(found: Source, kind: str) -> str | None:
 @lru_cache(maxsize=16)
 def schedule(found: Source) -> Schedule:
     """The noise levels that the model was trained with."""
-    return Schedule.from_config(_config(found.shape / "scheduler" / "scheduler_config.json"))
+    return Schedule.from_config(_config(found.folder("scheduler") / "scheduler_config.json"))
 
 
 @lru_cache(maxsize=16)
 def config(found: Source, part: str) -> dict[str, Any]:
     """The values in the config of one part."""
-    return _config(found.shape / part / "config.json")
+    return _config(found.folder(part) / "config.json")
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -137,11 +161,29 @@ def unet(found: Source, place: Place, loras: Loras, freeu: FreeU | None) -> nn.M
     """The network that denoises, read-only, with LoRAs (file, scale) and FreeU (b1, b2, s1, s2) in it."""
     from diffusers import UNet2DConditionModel
 
-    network = _diffusers(UNet2DConditionModel, found, "unet", place)
+    from ..networks.video_unet import VideoUNet
+
+    cls = VideoUNet if is_video(found) else UNet2DConditionModel
+    changed = _changed("unet", found, place)
+    network = _diffusers(cls, found, "unet", place) if changed is None else changed
     add_loras(network, "unet", loras)
     if freeu is not None:
         lay_freeu(network, freeu)
     return _finished(network, place)
+
+
+def is_video(found: Source) -> bool:
+    """Whether the network that denoises is one of clips, FlowVid's."""
+    return str(config(found, "unet").get("_class_name")) == "VideoUNet"
+
+
+def _changed(part: Literal["unet", "controlnet"], found: Source, place: Place) -> Any:
+    """The network `part` of a model that is written as what differs from another, None where it is not."""
+    from ..networks.difference import read_changed
+
+    if found.changes is None:
+        return None
+    return read_changed(part, found.changes, found.path).to(place.dtype)
 
 
 @lru_cache(maxsize=4)
@@ -190,11 +232,13 @@ def tokenizer(found: Source) -> "CLIPTokenizer":
 
 def controlnet(name: str, found: Source, place: Place) -> nn.Module:
     """The ControlNet called `name`, read-only. Raises `ConfigError` where it belongs to another family than the model."""
-    return _controlnet(_control_path(name), name, found, place)
+    return _controlnet(_control_path(name, found), name, found, place)
 
 
-def _control_path(name: str) -> Path:
+def _control_path(name: str, found: Source) -> Path:
     """The file or the folder of a ControlNet."""
+    if found.changes is not None and Path(name) == found.folder("controlnet"):
+        return Path(name)  # it has no weights of its own
     if names_file(name):
         return given(name, network="the ControlNet", setting="model.controlnets")
     return model_folder(name, CONTROLNET, setting="model.controlnets")
@@ -205,7 +249,9 @@ def _controlnet(path: Path, name: str, found: Source, place: Place) -> nn.Module
     from diffusers import ControlNetModel
 
     cls: Any = ControlNetModel
-    if path.is_file():
+    if found.changes is not None and path == found.folder("controlnet"):
+        network = _changed("controlnet", found, place)
+    elif path.is_file():
         network = _control_file(path, name, found, place)
     else:
         _same_family(name, _config(path / "config.json"), config(found, "unet"))
@@ -224,7 +270,7 @@ def release() -> None:
 def check_controlnets(names: tuple[str, ...], found: Source) -> None:
     """Raises for ControlNets that are missing or of another family; their weights are not read."""
     for name in names:
-        path = _control_path(name)
+        path = _control_path(name, found)
         if path.is_dir():
             _same_family(name, _config(path / "config.json"), config(found, "unet"))
         elif not is_pickle(path):

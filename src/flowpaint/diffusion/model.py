@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..types import Edit, check_shape
 from ..weights import warn as warn_of_weights
 from . import loading
-from .denoising import Conditions, Denoiser, Networks
+from .denoising import Conditions, Denoiser, Networks, SourceStream
 from .freeu import FreeU
 from .hooked import alone
 from .levels import Schedule
@@ -133,6 +133,8 @@ class LatentDiffusion:
         concat: Tensor | None = None,
         image: Tensor | None = None,
         guidance: float = 7.5,
+        rescale: float = 0.0,
+        source: SourceStream | None = None,
         frames: Sequence[int] = (),
     ) -> Denoiser:
         """denoise(x, t) -> x0 for `text` from `embed`, on whose device it works: see `Conditions` for what it may be told.
@@ -153,7 +155,16 @@ class LatentDiffusion:
             multiple=self.multiple,
             offload=self.offload,
         )
-        told = Conditions(text=text, controls=controls, concat=concat, image=image, guidance=guidance, frames=tuple(frames))
+        told = Conditions(
+            text=text,
+            controls=controls,
+            concat=concat,
+            image=image,
+            guidance=guidance,
+            rescale=rescale,
+            source=source,
+            frames=tuple(frames),
+        )
         return Denoiser(networks, told)
 
     # -------------------------------------------------------------------------------------------------------------- facts
@@ -177,6 +188,11 @@ class LatentDiffusion:
     def channels(self) -> int:
         """Channels of a latent: 4 in the published models."""
         return int(self._config("unet").get("out_channels", 4))
+
+    @property
+    def binds_frames(self) -> bool:
+        """Its network is one of clips: it sees the frames of a window together, and reads hints beside latents (FlowVid's)."""
+        return loading.is_video(self._source)
 
     def pad(self, height: int, width: int) -> Pad:
         """How frames of `height` x `width` are padded before they are encoded."""

@@ -1,13 +1,13 @@
 """Only what a video network has beside the image model from which it was made: small files for small changes.
 
 FOLDER/unet, FOLDER/controlnet: `config.json` and `difference.safetensors`, the tensors that the base lacks or has otherwise, in
-float16; FOLDER/difference.json: the SHA-256 of the base's files.
+float16; FOLDER/difference.json: what the base is called, and the SHA-256 of its files.
 """
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import ControlNetModel
@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import WeightsError
-from ..weights import UNET_WEIGHTS, sha256_of
+from ..weights import CHANGES, DIFFERENCE_TABLE, UNET_WEIGHTS, sha256_of
 from .video_unet import VideoUNet
 
-_CHANGES = "difference.safetensors"
-_TOLD = "difference.json"
+Part = Literal["unet", "controlnet"]
+
+_CLASSES: dict[str, Any] = {"unet": VideoUNet, "controlnet": ControlNetModel}
 
 
 def differing(state: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -32,43 +33,38 @@ def differing(state: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[s
     }
 
 
-def write_difference(networks: Mapping[str, nn.Module], folder: Path, base: Path) -> None:
-    """Write, for each of `networks` by the name of its folder, what differs from the model in the folder `base`."""
-    told = {}
+def write_difference(networks: Mapping[str, nn.Module], folder: Path, base: Path, name: str = "") -> None:
+    """Write, for each of `networks`, what differs from the model in the folder `base`, which goes by `name` (else its path)."""
+    digests = {}
     for part, network in networks.items():
         known = base / part / UNET_WEIGHTS
-        told[part] = _digest(known)
+        digests[part] = _digest(known)
         (folder / part).mkdir(parents=True, exist_ok=True)
         model: Any = network
         model.register_to_config(_name_or_path="")  # diffusers would write where it was read
         model.save_config(folder / part)
-        save_file(differing(network.state_dict(), _state(known)), folder / part / _CHANGES)
-    (folder / _TOLD).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        save_file(differing(network.state_dict(), _state(known)), folder / part / CHANGES)
+    told = {"base": name or str(base), "sha256": digests}
+    (folder / DIFFERENCE_TABLE).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
 
-def read_difference(folder: Path, base: Path) -> tuple[VideoUNet, ControlNetModel]:
-    """The video network and its ControlNet, float32, of what `write_difference` wrote to `folder` and the model in `base`.
+def read_changed(part: Part, folder: Path, base: Path) -> nn.Module:
+    """The network `part`, float32, of what `write_difference` wrote to `folder` and the model in `base`.
 
     Raises `WeightsError` where a file is missing or damaged, or where `base` is not the model that it was written for.
     """
     try:
-        told = json.loads((folder / _TOLD).read_text("utf-8"))
-        for part in ("unet", "controlnet"):
-            if told[part] != _digest(base / part / UNET_WEIGHTS):
-                raise WeightsError(f"{folder} belongs to another {part} than that of {base}. Give the model it was trained from.")
-        unet: VideoUNet = _changed(VideoUNet, folder / "unet", base / "unet")
-        control: ControlNetModel = _changed(ControlNetModel, folder / "controlnet", base / "controlnet")
+        told = json.loads((folder / DIFFERENCE_TABLE).read_text("utf-8"))
+        if told["sha256"][part] != _digest(base / part / UNET_WEIGHTS):
+            raise WeightsError(f"{folder} belongs to another {part} than that of {base}. Give the model it was trained from.")
+        network = _CLASSES[part].from_config(json.loads((folder / part / "config.json").read_text("utf-8")))
+        network.load_state_dict({**_state(base / part / UNET_WEIGHTS), **load_file(folder / part / CHANGES)}, strict=True)
     except WeightsError:
         raise
     except Exception as error:  # each library below has errors of its own for a damaged file
         raise WeightsError(f"{folder} cannot be read ({error}). Fetch it again, or write it again.") from error
-    return unet, control
-
-
-def _changed(cls: Any, folder: Path, base: Path) -> Any:
-    network = cls.from_config(json.loads((folder / "config.json").read_text("utf-8")))
-    network.load_state_dict({**_state(base / UNET_WEIGHTS), **load_file(folder / _CHANGES)}, strict=True)
-    return network.float().eval()
+    changed: nn.Module = network.float().eval()
+    return changed
 
 
 def _state(path: Path) -> dict[str, Tensor]:

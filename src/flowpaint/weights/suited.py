@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ..errors import WeightsError
-from .bundled import bundled, find
+from .bundled import here
 
 SUITED = "sampling.json"
 
@@ -15,8 +15,7 @@ def suited(name: str) -> dict[str, str]:
     They stand in `sampling.json` in the model's folder. Of what is not here yet, and of a file, there are none. Raises
     `WeightsError` where that file is no flat table of values.
     """
-    folder = find(bundled()[name]) if name in bundled() else Path(name).expanduser()
-    table = (folder or Path()) / SUITED
+    table = (here(name) or Path()) / SUITED
     if not table.is_file():
         return {}
     try:

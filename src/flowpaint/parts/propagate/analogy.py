@@ -4,7 +4,7 @@ Hertzmann et al., SIGGRAPH 2001, and Jamriska et al., SIGGRAPH 2019, state the p
 (their modules say how). Matching runs at reduced size, transfer at full size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -42,8 +42,18 @@ class Analogy:
 
     def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:
         """The edited clip, lazy: key frames exactly as given, [3, H, W] in [0, 1], the others in their likeness."""
+        return self.with_trust(clip, keyframes, edit, run)[0]
+
+    def with_trust(
+        self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run
+    ) -> tuple[Clip, Callable[[int], Tensor]]:
+        """The edited clip, lazy, and how sure each pixel of a frame is: [1, 1, h, w] in [0, 1], at the size of matching.
+
+        1 in key frames; elsewhere what matching says of itself (`match.confidence`), of the key frames on either side the better.
+        """
         check_keyframes(clip, keyframes)
-        return clip.with_frames(Chain(_Work(self, clip, keyframes, edit, run).advance, run, f"analogy/{run.offset}").read)
+        chain = Chain(_Work(self, clip, keyframes, edit, run).advance, run, f"analogy/{run.offset}")
+        return clip.with_frames(chain.read), lambda index: torch.from_numpy(chain.state(index)["trust"]) / 255
 
 
 class _Work:
@@ -76,7 +86,7 @@ class _Work:
                 result = self._settle(result, trust, small, motion, state)
             self.run.notes.frame(self.run.offset + index, confidence=trust.mean().item())
             raw = to_raw(result[0], self.clip.bits)
-            return raw, self._remember(small, raw, tracks)
+            return raw, self._remember(small, raw, trust, tracks)
 
     def _full(self, raw: Raw) -> Tensor:
         return from_raw(raw)[None].to(self.run.device)
@@ -165,8 +175,9 @@ class _Work:
         before = sample_at(from_raw(cast(Raw, state["result"]))[None].to(result), place)
         return result + self.part.steadiness * (1 - trust) * alike * (before - result)
 
-    def _remember(self, small: Tensor, raw: Raw, tracks: Mapping[int, Tracked]) -> State:
-        state: dict[str, np.ndarray[Any, Any]] = {"small": small.cpu().numpy(), "result": raw}
+    def _remember(self, small: Tensor, raw: Raw, trust: Tensor, tracks: Mapping[int, Tracked]) -> State:
+        levels = (resize(trust, *self.small) * 255).round().to(torch.uint8)
+        state: dict[str, np.ndarray[Any, Any]] = {"small": small.cpu().numpy(), "result": raw, "trust": levels.cpu().numpy()}
         for key_index, track in tracks.items():
             state[f"{key_index}/towards"] = track.match.field.cpu().numpy()
             state[f"{key_index}/away"] = track.back.field.cpu().numpy()

@@ -51,6 +51,11 @@ class Chain:
         assert self._last is not None
         return self._last.copy()  # the next frame may lean on this one: what is given out is the caller's
 
+    def state(self, index: int) -> State:
+        """What frame `index` handed on to the next one."""
+        self.read(index)
+        return self._state
+
     def _is_checkpoint(self, index: int) -> bool:
         return index > 0 and (index + self._run.offset) % self._run.chunk == 0
 
