@@ -204,3 +204,24 @@ def _vae_name(name: str) -> str:
 def _as_conv(name: str, value: torch.Tensor) -> torch.Tensor:
     """CompVis wrote the autoencoder's attention as 1 x 1 convolutions."""
     return value[:, :, None, None] if "attentions" in name and value.ndim == 2 else value
+
+
+def save_video_model(folder: Path, family: str = "2") -> Path:
+    """A diffusers folder with FlowVid's network and its ControlNet, tiny, its new weights random: v-prediction, zero SNR."""
+    from flowpaint.networks.video_unet import VideoUNet, widened
+
+    save_model(folder, family)
+    unet = tiny_unet(family)
+    video, control = VideoUNet.inflated(unet), widened(tiny_controlnet(unet), 13)
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for name in sorted(video.new_names):
+            weight = video.state_dict()[name]
+            if weight.abs().max() == 0:
+                weight.copy_(0.05 * torch.randn(weight.shape, generator=generator))
+        control.conv_in.weight[:, 4:] = 0.05 * torch.randn(control.conv_in.weight[:, 4:].shape, generator=generator)
+    video.save_pretrained(folder / "unet")
+    control.save_pretrained(folder / "controlnet")
+    levels = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    DDIMScheduler(**levels, beta_schedule="scaled_linear", clip_sample=False).save_pretrained(folder / "scheduler")
+    return folder

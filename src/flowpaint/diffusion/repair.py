@@ -6,7 +6,7 @@ Both see what `flowpaint.hints.Hinted` tells of a window; how they differ is tol
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,12 @@ from ..types import Edit
 from .denoising import SourceStream
 from .hooked import Hooks, Site, State, hooked, sites
 from .levels import Level, Step, add_noise
-from .model import LatentDiffusion
 from .plans import one_window
 from .sampling import frame_noise, invert, sample_frames
 from .translate import SolverChoice, walk
+
+if TYPE_CHECKING:
+    from .model import LatentDiffusion
 
 Inject: TypeAlias = Literal["none", "noised", "inverted"]
 Hint: TypeAlias = Literal["warp", "first", "mask"]
@@ -55,7 +57,7 @@ class TrainedRepairer:
     keys of Stable Diffusion would be some 400 MB a step.
     """
 
-    model: LatentDiffusion
+    model: "LatentDiffusion"
     pace: Pace = Pace()
     heard: tuple[Hint, ...] = HINTS
     pooling: Pooling = "nearest"
@@ -117,7 +119,7 @@ class ImageRepairer:
     `held` of the steps, then let go, that what the flow got wrong can be mended.
     """
 
-    model: LatentDiffusion
+    model: "LatentDiffusion"
     pace: Pace = Pace()
     strength: float = 0.75
     held: float = 0.5
@@ -169,7 +171,7 @@ def _looked_up(found: Mapping[float, Tensor], level: Level) -> Tensor:
     return found[level.t]
 
 
-def _text(model: LatentDiffusion, edits: tuple[Edit, ...], run: Run) -> Tensor:
+def _text(model: "LatentDiffusion", edits: tuple[Edit, ...], run: Run) -> Tensor:
     """The words, one row for all frames where they are the same: [2, L, D] or [2, T, L, D]."""
     same = len({(one.prompt, one.negative) for one in edits}) == 1
     return model.embed(edits[0] if same else edits, run.device, warn=run.notes.warn)

@@ -148,7 +148,11 @@ class FlowVid:
             edit=edit,
             run=run,
         )
-        return self.propagate(clip, keys.Keys(clip, edit, [*chosen, *anchors], work.picture), edit, run)
+
+        def picture(index: int) -> Tensor:
+            return anchors[index] if index in anchors else work.picture(index)
+
+        return self.propagate(clip, keys.Keys(clip, edit, chosen, picture), edit, run)
 
     def _places(self, clip: Clip, anchors: Mapping[int, Tensor], run: Run) -> list[int]:
         """The frames that the network repairs, those that were edited among them."""
