@@ -38,11 +38,14 @@ class FlowBlend:
         Raises `InputError` for a time outside 0..1.
         """
         check_shape(a=(a, "3 H W"), b=(b, "3 H W"))
-        if not any(0.0 < time < 1.0 for time in times):
-            return at_times(a, b, times, lambda time: a[None])
-        with torch.no_grad():
-            motion = self._motion(a[None], b[None])
-        return at_times(a, b, times, lambda time: _blended(a[None], b[None], motion, time))
+        motion: _Motion | None = None
+
+        def make(time: float) -> Tensor:
+            nonlocal motion
+            motion = motion or self._motion(a[None], b[None])
+            return _blended(a[None], b[None], motion, time)
+
+        return at_times(a, b, times, make)
 
     def _motion(self, a: Tensor, b: Tensor) -> "_Motion":
         there = self.flow(a, b)

@@ -1,4 +1,4 @@
-"""`Interpolated`: frames between key frames by an `Interpolator`, which sees the edited key pictures and nothing of the source."""
+"""`Interpolated`: frames between key frames by an `Interpolator`, which sees the key pictures and nothing of the source."""
 
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -65,7 +65,8 @@ class _Work:
         begin, end = self.clip.times[left], self.clip.times[right]
         numbers = range(self.start, min(self.start + self.together, right))
         shares = [float((self.clip.times[one] - begin) / (end - begin)) for one in numbers]
-        pictures = self.interpolator(*(self._key(one).to(self.run.device) for one in (left, right)), shares)
+        a, b = (self._key(one).to(self.run.device) for one in (left, right))
+        pictures = self.interpolator(a, b, shares)
         return [to_raw(one, self.clip.bits) for one in pictures]
 
     def _key(self, index: int) -> Tensor:
