@@ -14,6 +14,7 @@ from flowpaint.api.prepare import check_parts
 from flowpaint.errors import WeightsError
 from flowpaint.parts.interpolate import FlowBlend, Rife
 from flowpaint.parts.interpolate.blend import splat
+from flowpaint.parts.interpolate.times import at_times
 from flowpaint.parts.propagate import Interpolated, between
 from flowpaint.seams import Run
 from flowpaint.types import Clip, Edit, Flow, to_raw
@@ -74,11 +75,32 @@ def test_equal_pictures_stay_what_they_are(textured):
     assert (found - textured).abs().max() < 1e-3
 
 
+def test_flow_that_fails_in_a_band_is_filled_in_from_around_it():
+    """What it says there leads out of the picture, so nothing lands where the band should be."""
+    wide = smooth_texture(64, 128, seed=4, waves=10)
+
+    def failing(a, b):
+        ahead = 8.0 if torch.equal(a[0], wide[..., 16:112]) else -8.0
+        vectors, seen = shifts(64, 96, ahead, 0.0)
+        band = (slice(None), slice(None), slice(None), slice(40, 46) if ahead > 0 else slice(48, 54))
+        vectors[band], seen[band] = 500.0, 0.0
+        return Flow(vectors=vectors, visibility=seen)
+
+    made = FlowBlend(flow=failing)(wide[..., 16:112], wide[..., 8:104], [0.5])[0]
+    assert (made - wide[..., 12:108])[INNER].abs().max() < 0.01
+
+
 def test_what_differs_otherwise_than_by_motion_fades_evenly():
     flat = torch.ones(3, 40, 48)
     found = FlowBlend()(0.2 * flat, 0.6 * flat, [0.25, 0.5, 0.9])
     for picture, level in zip(found, (0.3, 0.4, 0.56), strict=True):
         assert (picture - level).abs().max() < 1e-5
+
+
+def test_rounding_leads_nowhere_outside_the_range():
+    white = torch.ones(3, 8, 8)
+    found = at_times(white, white, [0.5, 0.25], lambda time: white[None] * 2 if time == 0.5 else -white[None])
+    assert found[0].max() == 1 and found[1].min() == 0
 
 
 # ------------------------------------------------------------------------------------------------- a square over a texture
@@ -209,8 +231,9 @@ def test_a_few_frames_are_made_together(monkeypatch, pixels, calls):
     levels = [edited.frame(one).mean().item() for one in range(21)]
     assert levels == pytest.approx([one / 20 for one in range(21)], abs=0.003)
     assert [len(times) for *_, times in made.asked] == calls
-    for one in (19, 3, 8, 9, 1, 16, 17):
+    for one in (19, 3, 8, 9, 9, 1, 16, 17, 0, 0):
         assert edited.frame(one).mean().item() == levels[one]
+        edited.raw(one)[:] = 77  # the caller's
 
 
 def test_outside_the_key_frames_the_nearest_is_held_and_that_is_said():

@@ -10,11 +10,10 @@ from torch import Tensor
 from ...seams import FlowEstimator, default
 from ...smoothing import extend, smooth_on_grid
 from ...types import check_shape
-from ...warp import grid_of, inside, visibility, warp
+from ...warp import grid_of, visibility, warp
 from .times import at_times
 
 _HIDDEN = 1e-3  # what a pixel counts that only one picture shows, beside one that both show
-_OUTSIDE = 1e-6  # what a picture counts where it would have to be read beyond its edge
 _AROUND = 6  # shares of the short side: how far what is around a pixel reaches (sigma)
 _UNITS = 2.0**24  # of the fixed point in which splats are summed
 
@@ -79,10 +78,9 @@ def _blended(a: Tensor, b: Tensor, motion: _Motion, time: float) -> Tensor:
     flow = moved / mass.clamp(min=1e-12)
     if not covered.all():  # nothing landed here: what is around it is thought to move alike
         flow = torch.where(covered, flow, extend(flow, mass.clamp(max=1.0) * covered, 2.0))
-    to_a, to_b = -time * flow, (1 - time) * flow
-    near_a = (1 - time) * (both + _HIDDEN * only_a + _HIDDEN**2) * (inside(to_a) + _OUTSIDE)
-    near_b = time * (both + _HIDDEN * only_b + _HIDDEN**2) * (inside(to_b) + _OUTSIDE)
-    return (near_a * warp(a, to_a) + near_b * warp(b, to_b)) / (near_a + near_b)
+    near_a = (1 - time) * (both + _HIDDEN * only_a + _HIDDEN**2)
+    near_b = time * (both + _HIDDEN * only_b + _HIDDEN**2)
+    return (near_a * warp(a, -time * flow) + near_b * warp(b, (1 - time) * flow)) / (near_a + near_b)
 
 
 def _weight(flow: Tensor, seen: Tensor) -> Tensor:

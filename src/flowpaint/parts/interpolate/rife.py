@@ -19,8 +19,9 @@ class Rife:
     """RIFE (Huang et al., ECCV 2022) in the form of Practical-RIFE 4.6, at any time between two pictures.
 
     `weights` is a file of that version: its authors' `flownet.pkl`, which is a pickle (`--allow-pickle`), or the same tensors as
-    .safetensors. None come with flowpaint, and **it has not been run with the published weights here**: that the network computes
-    what these expect rests on its published layers and the tests of our own. Other versions are refused.
+    .safetensors. Other versions are refused. None come with flowpaint, and it has not been run with the published weights: that
+    it computes what they expect rests on what is known of the layers, and on numbers equal to those of a program by others with
+    weights that were made up.
     """
 
     weights: str = ""
