@@ -68,6 +68,11 @@ TABLE: dict[str, dict[str, str]] = {
         "warp": "flowpaint.parts.propagate:WarpChain",
         "freeze": "flowpaint.parts.propagate:Freeze",
         "ebsynth": "flowpaint.parts.propagate:EbSynth",
+        "interpolate": "flowpaint.parts.propagate:Interpolated",
+    },
+    "interpolator": {
+        "blend": "flowpaint.parts.interpolate:FlowBlend",
+        "rife": "flowpaint.parts.interpolate:Rife",
     },
     "executor": {"local": "flowpaint.parts.execute:LocalExecutor"},
     "cutter": {"clips": "flowpaint.training.clips:ClipCutter"},

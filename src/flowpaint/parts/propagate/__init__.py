@@ -1,7 +1,8 @@
 """Propagators: edited key frames to every frame of a shot."""
 
 from .analogy import Analogy
+from .between import Interpolated
 from .ebsynth import EbSynth
 from .simple import Freeze, WarpChain
 
-__all__ = ["Analogy", "EbSynth", "Freeze", "WarpChain"]
+__all__ = ["Analogy", "EbSynth", "Freeze", "Interpolated", "WarpChain"]
