@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowpaint import seams, video
+from flowpaint import video
 from flowpaint.api.choose import choose_method
 from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.diffusion.repair import TrainedRepairer
@@ -35,10 +35,10 @@ from flowpaint.evaluation.aggregate import interval, sign_flip
 from flowpaint.evaluation.known_edits import edited, prepared
 from flowpaint.hints import Hinted, Repaired, Repairer
 from flowpaint.methods.flowvid import FlowVid
+from flowpaint.runs import PrefixedStore
 from flowpaint.scenes import clip as scene_clip
 from flowpaint.scenes import edit as scene_edit
 from flowpaint.scenes import sample_scene
-from flowpaint.runs import PrefixedStore
 from flowpaint.seams import MemoryStore, Run
 from flowpaint.types import Clip, Edit, from_raw, to_raw
 
@@ -194,7 +194,11 @@ def main() -> None:
     assert isinstance(chosen, FlowVid)
     method = Listening(**{name: getattr(chosen, name) for name in chosen.__dataclass_fields__})
     mine, of = (int(part) for part in given.share.split("/"))
-    done = {json.loads(line)["name"] for line in given.files[0].read_text("utf-8").splitlines()} if given.files[0].exists() else set()
+    done = (
+        {json.loads(line)["name"] for line in given.files[0].read_text("utf-8").splitlines()}
+        if given.files[0].exists()
+        else set()
+    )
     for number, (name, source, truth, stride) in enumerate(cases(given.clips, given.scenes)):
         if number % of != mine or name in done:
             continue

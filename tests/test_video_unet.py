@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from flowpaint.diffusion.denoising import Conditions, Denoiser, Networks
 from flowpaint.diffusion.hooked import Hooks, State, during, hooked, sites
 from flowpaint.diffusion.levels import Schedule, to_x0
-from flowpaint.errors import ConfigError, ShapeError, WeightsError
+from flowpaint.errors import ConfigError, ShapeError
 from flowpaint.networks.temporal import FirstAndPrevious, TemporalAttention, frame_positions, look_back
 from flowpaint.networks.video_unet import VideoUNet, WidenedConv, widened
 from flowpaint.weights import MODEL, model_folder
@@ -352,38 +352,6 @@ def test_a_folder_gives_back_every_bit(tmp_path, dtype, caplog):
     x, text = (one.to(dtype) for one in inputs())
     assert torch.equal(run(again.eval(), x, text, 5), run(video, x, text, 5))
     assert "not expected" not in caplog.text
-
-
-@pytest.mark.parametrize("moved", [False, True])
-def test_what_is_new_is_enough_beside_the_stock_network(moved):
-    unet = tiny_unet()
-    video = woken(VideoUNet.inflated(unet))
-    if moved:
-        with torch.no_grad():
-            video.mid_block.attentions[0].transformer_blocks[0].attn1.to_q.weight.mul_(2)
-    state = video.new_state(unet) if moved else video.new_state()
-    extra = {"mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"} if moved else set()
-    assert state.keys() == video.new_names | extra
-    other = VideoUNet.inflated(unet)
-    other.load_new_state(state)
-    x, text = inputs()
-    assert torch.equal(run(other, x, text, 5), run(video, x, text, 5))
-    with torch.no_grad():
-        state["conv_in.more.weight"].zero_()  # a copy
-    assert video.conv_in.more.weight.abs().max() > 0
-
-
-def test_new_tensors_that_do_not_fit_are_refused():
-    video = VideoUNet.inflated(one_block())
-    state = video.new_state()
-    lacking = {name: value for name, value in state.items() if name != "conv_in.more.weight"}
-    for given, said in (
-        (lacking, "lacks conv_in.more.weight"),
-        ({**state, "odd": torch.zeros(1)}, "should not have odd"),
-        ({**state, "conv_in.more.weight": torch.zeros(8, 5, 3, 3)}, r"\(8, 5, 3, 3\), expected \(8, 9, 3, 3\)"),
-    ):
-        with pytest.raises(WeightsError, match=said):
-            video.load_new_state(given)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """FlowVid: what it tells of each window, what it keeps, how windows follow each other; end to end on tiny models."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -90,11 +91,11 @@ def test_seeds_and_injection_and_hints_and_words_count(model, textured_pan):
             assert not any(torch.equal(found[-1], one) for one in found[:-1]), more
 
 
-def _one_by_one(clip, keyframes, edit, run):  # noqa: ARG001 - as a propagator is called
+def _one_by_one(clip, keyframes, edit, run):
     return clip.with_frames(lambda index: to_raw(keyframes[index], 8))
 
 
-def _keys_alone(clip, keyframes, edit, run):  # noqa: ARG001 - as a propagator is called
+def _keys_alone(clip, keyframes, edit, run):
     return Clip.from_array(torch.stack([keyframes[max(one for one in keyframes if one <= index)] for index in range(len(clip))]))
 
 
@@ -171,22 +172,20 @@ def test_every_frame_is_there_once_whatever_the_length(monkeypatch, model, lengt
     for index in keys:
         assert keys[index].shape == (3, 16, 16)
     new = [frame for one in told for frame in dict.fromkeys(one.frames[1:])]
-    assert [one for one in dict.fromkeys(new)] == [one for one in keys if one != 0]  # each once, in order
+    assert list(dict.fromkeys(new)) == [one for one in keys if one != 0]  # each once, in order
     assert all(len(one.frames) == 16 for one in told) and len(told) == -(-(len(keys) - 1) // 15)
-    for before, after in zip(told, told[1:], strict=False):
+    for before, after in pairwise(told):
         assert after.frames[0] == before.frames[-1]
 
 
-def _nothing_moves(a, b):  # noqa: ARG001 - as an estimator is called
+def _nothing_moves(a, b):
     still = torch.zeros(len(a), 2, *a.shape[-2:])
     return Flow(vectors=still, visibility=torch.ones_like(still[:, :1]), reverse=still)
 
 
 def test_windows_are_chained_by_the_latent_not_by_the_picture(monkeypatch, model, still):
     marks = iter(range(1, 9))
-    found = scripted(
-        monkeypatch, latents=lambda told: torch.full((len(told.frames), 4, 8, 10), float(next(marks)))
-    )
+    found = scripted(monkeypatch, latents=lambda told: torch.full((len(told.frames), 4, 8, 10), float(next(marks))))
     method = flowvid(model, placing="even", stride=1, calibrate="none", window=3)
     list(method(still, Edit(keyframes=edited(still, 0)), Run()))
     assert [one.frames for one in found.told] == [(0, 1, 2), (2, 3, 4), (4, 5, 6), (6, 7, 7)]
@@ -282,7 +281,7 @@ def dimming(frames=8):
     """A textured clip that loses light, and the frames an edit of it would have."""
     picture = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(4)) * 0.5 + 0.3
     light = torch.linspace(1.0, 0.6, frames)[:, None, None, None]
-    return Clip.from_array((picture * light)), light
+    return Clip.from_array(picture * light), light
 
 
 @pytest.mark.parametrize(("calibrate", "factor"), [("plain", 1.0), ("source-relative", 0.6), ("none", 0.9)])

@@ -183,7 +183,7 @@ def _changed(part: Literal["unet", "controlnet"], found: Source, place: Place) -
 
     if found.changes is None:
         return None
-    return read_changed(part, found.changes, found.path).to(place.dtype)
+    return nn.Module.to(read_changed(part, found.changes, found.path), dtype=place.dtype)  # diffusers' own warns of nothing
 
 
 @lru_cache(maxsize=4)

@@ -4,13 +4,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
-from ..errors import ConfigError, ShapeError, WeightsError
+from ..errors import ConfigError, ShapeError
 from .temporal import FRAMES, Position, lay_time_in
 
 _KNOWN = {"CrossAttnDownBlock2D", "DownBlock2D", "UNetMidBlock2DCrossAttn", "UNetMidBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"}
@@ -115,29 +114,6 @@ class VideoUNet(_Stock):  # type: ignore[misc]
     def new_names(self) -> frozenset[str]:
         """The names of the tensors that the stock UNet does not have."""
         return frozenset(name for name in self.state_dict() if name.startswith("conv_in.more.") or ".temporal." in name)
-
-    def new_state(self, stock: UNet2DConditionModel | None = None) -> dict[str, Tensor]:
-        """The tensors that the stock UNet does not have; with `stock` also those that differ from its own."""
-        state, new = self.state_dict(), self.new_names
-        known: Any = stock
-        before = {} if stock is None else known.state_dict()
-        moved = {name for name, value in before.items() if not torch.equal(value.to(state[name]), state[name])}
-        return {name: value.detach().clone() for name, value in state.items() if name in new | moved}
-
-    def load_new_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take what `new_state` gave, into a network inflated from the same stock UNet.
-
-        Raises `WeightsError` where a new tensor is missing, one is not known, or one has another shape.
-        """
-        mine = self.state_dict()
-        for what, names in (("lacks", self.new_names - state.keys()), ("should not have", state.keys() - mine.keys())):
-            if names:
-                raise WeightsError(f"The new tensors' file {what} {sorted(names)[0]}. Give that of a network inflated alike.")
-        for name, value in state.items():
-            if value.shape != mine[name].shape:
-                shapes = f"{tuple(value.shape)}, expected {tuple(mine[name].shape)}"
-                raise WeightsError(f"{name} has shape {shapes}. Give the tensors of a network inflated alike.")
-        self.load_state_dict(dict(state), strict=False)
 
     # --------------------------------------------------------------------------------------------------------------- running
 
