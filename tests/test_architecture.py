@@ -35,7 +35,7 @@ MAY = {
     "register": GROUND,
     "video": {"types", "errors"},
     "scenes": GROUND | {"seams"},
-    "diffusion": {"types", "errors", "warp", "smoothing", "weights", "seams"},
+    "diffusion": {"types", "errors", "warp", "smoothing", "weights", "seams", "hints"},
     "networks": {"types", "errors", "warp", "weights"},
     "parts": GROUND | {"seams", "moments", "weights", "networks", "diffusion", "plan", "register"},
     "methods": GROUND | {"seams", "hints", "diffusion", "plan"},

@@ -5,7 +5,7 @@ from .catalogue import KNOWN, Known, controlnet_for, known
 from .fetching import given, is_known, model_file, model_folder, names_file, published
 from .files import is_pickle, is_weights, sha256_of
 from .inventory import Entry, download, entry, inventory, verify
-from .layouts import CLIP, CONTROLNET, LORA, MODEL, NETWORK, SHAPE, TEXT_WEIGHTS, UNET_WEIGHTS, Layout
+from .layouts import CLIP, CONTROLNET, LORA, MODEL, NETWORK, SHAPE, TEXT_WEIGHTS, UNET_WEIGHTS, WAN_VACE, Layout
 from .licences import Licence
 from .policy import DEFAULT_POLICY, Ledger, Policy, file_hash, keeping, nothing_fetched, warn
 from .reading import check_complete, quiet, read_state, tensor_names, tensor_shape
@@ -26,6 +26,7 @@ __all__ = [
     "SUITED",
     "TEXT_WEIGHTS",
     "UNET_WEIGHTS",
+    "WAN_VACE",
     "Bundled",
     "Entry",
     "Known",
