@@ -25,8 +25,8 @@ from .hooked import alone
 from .levels import Level
 from .loading import Place, Source
 from .memory import Pad, bring, enough_memory
-from .sampling import Denoise, sample_frames
 from .plans import one_window
+from .sampling import Denoise, sample_frames
 
 Fill: TypeAlias = Literal["gray", "control"]
 
@@ -63,8 +63,9 @@ class WanVace:
     def encode(self, frames: Tensor) -> Tensor:
         """Latents [n, C, h, w], float32, of a video [T, 3, H, W] in [0, 1], any size, T = 4 n - 3: the mode of the posterior."""
         check_shape(frames=(frames, "T 3 H W"))
-        if self.length(len(frames)) != len(frames):
-            raise ShapeError(f"A video of {len(frames)} frames has no whole latents. Repeat its end up to {self.length(len(frames))}.")
+        whole = self.length(len(frames))
+        if whole != len(frames):
+            raise ShapeError(f"A video of {len(frames)} frames has no whole latents. Repeat its end up to {whole}.")
         pad = self.pad(*frames.shape[-2:])
         network: Any = wan.vae(self._source, self._place(frames.device, "float32"))
         with torch.no_grad(), alone(network), self._memory("encoding", frames.shape):
@@ -76,7 +77,7 @@ class WanVace:
             return found
 
     def decode(self, latents: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """The video [4 n - 3, 3, H, W] in [0, 1], float32, of latents [n, C, h, w]; `size` (H, W) is that of the frames encoded."""
+        """The video [4 n - 3, 3, H, W] in [0, 1], float32, of latents [n, C, h, w]; `size` is (H, W) of the frames encoded."""
         check_shape(latents=(latents, "T C h w"))
         height, width = (side * self.cell for side in latents.shape[-2:])
         pad = self.pad(*(size or (height, width)))
@@ -91,9 +92,7 @@ class WanVace:
             video = network.decode(plain, return_dict=False)[0][0].float().transpose(0, 1)
             return pad.unpad((video / 2 + 0.5).clamp(0.0, 1.0))
 
-    def embed(
-        self, edit: Edit, device: str | torch.device = "cpu", *, warn: Callable[[str], None] = warn_of_weights
-    ) -> Tensor:
+    def embed(self, edit: Edit, device: str | torch.device = "cpu", *, warn: Callable[[str], None] = warn_of_weights) -> Tensor:
         """The words of `edit` as [2, 512, D] in the network's type, row 0 its negative prompt, zeros after the words. What is too
         long is cut off, and `warn` is told what."""
         place = replace(self._place(device), home=False)
@@ -274,8 +273,9 @@ class VaceRepairer:
         rows = [min(row, count - 1) for row in range(self.model.length(count))]  # the last frame stands still
         conditions = self.model.conditions(filled[rows], told.mask[rows], told.anchors)
         solver = self._solver(self.model.schedule)
+        denoise = self.model.denoiser(text, conditions, guidance=self.guidance)
         latents = sample_frames(
-            lambda _, denoise=self.model.denoiser(text, conditions, guidance=self.guidance): denoise,  # type: ignore[misc]
+            lambda _: denoise,
             self._noise(told, run, conditions),
             solver.times,
             one_window(len(conditions)),
@@ -314,7 +314,7 @@ class VaceRepairer:
     def _noise(self, told: Hinted, run: Run, conditions: Tensor) -> Tensor:
         """Noise [A + n, C, h, w], drawn on the CPU: a latent frame's hangs on the number of the first frame in it alone."""
         size = (wan.channels(self.model._source), *conditions.shape[-2:])
-        start, places = run.offset + told.frames[0], range(0, len(conditions) - len(told.anchors))
+        start, places = run.offset + told.frames[0], range(len(conditions) - len(told.anchors))
         frames = [run.offset + told.frames[max(0, _STRIDE * (place - 1) + 1)] for place in places]
         draws = [run.generator(start, _REFERENCES - place) for place in reversed(range(len(told.anchors)))]
         draws += [run.generator(frame) for frame in frames]

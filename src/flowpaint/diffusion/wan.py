@@ -1,6 +1,7 @@
 """Wan's networks from a folder that diffusers saved (Wan Team, 2025): video transformer with VACE, autoencoder, words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,25 @@ def vae(found: Source, place: Place) -> nn.Module:
 
 def _diffusers(cls: Any, folder: Path, part: str, place: Place) -> nn.Module:
     how = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True, "low_cpu_mem_usage": sparing()}
-    with readable(f"the {part} of {folder}"):
+    with readable(f"the {part} of {folder}"), _no_bars():
         network, told = cls.from_pretrained(folder, subfolder=part, torch_dtype=place.dtype, **how)
     check_complete(told["missing_keys"], f"The {part} in {folder}", "Fetch it again")
     return finished(network, place)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Inside, diffusers draws no bar for weights in several files, which would tear ours."""
+    from diffusers.utils import logging
+
+    bars: Any = logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 # --------------------------------------------------------------------------------------------------------------------- words
