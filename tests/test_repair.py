@@ -186,7 +186,7 @@ def test_an_image_model_is_held_to_what_is_seen_and_begins_from_the_sources_colo
     held = ImageRepairer(model=image_model, pace=Pace(num_steps=4, guidance=1.0), held=1.0, strength=0.75)
     seen = image_model.encode(told.warped)
     found = held(told, Run())
-    assert (found.latents - seen)[..., :3].abs().mean() < 0.02  # the autoencoder sees a little of the other half, too
+    assert (found.latents - seen)[..., :3].abs().mean() < 0.05  # the autoencoder sees a little of the other half, too
     free = replace(held, held=0.0)(told, Run())
     assert (free.latents - seen)[..., :3].abs().mean() > 3 * (found.latents - seen)[..., :3].abs().mean()
     filled = held._filled(told)

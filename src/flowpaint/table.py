@@ -22,7 +22,10 @@ TABLE: dict[str, dict[str, str]] = {
         "picture": "flowpaint.parts.editors:PictureEditor",
         "diffusion": "flowpaint.parts.editors:DiffusionEditor",
     },
-    "model": {"stable-diffusion": "flowpaint.diffusion.model:LatentDiffusion"},
+    "model": {
+        "stable-diffusion": "flowpaint.diffusion.model:LatentDiffusion",
+        "wan-vace": "flowpaint.diffusion.vace:WanVace",
+    },
     "consistency": {
         "fresco": "flowpaint.parts.consistency.fresco:Fresco",
         "plain": "flowpaint.parts.consistency.plain:Plain",

@@ -107,7 +107,7 @@ def source(weights: str, shape: str) -> Source:
 
 def _of_changes(folder: Path) -> Source:
     """The base model that `folder` changes, and the changes."""
-    told = _config(folder / DIFFERENCE_TABLE)
+    told = read_config(folder / DIFFERENCE_TABLE)
     if not isinstance(told.get("base"), str) or here(told["base"]) is None:
         raise WeightsError(
             f"{folder} changes the model {told.get('base')!r}, which is not here. Put that model's folder there, or write the "
@@ -137,16 +137,17 @@ def public_controlnet(found: Source, kind: str) -> str | None:
 @lru_cache(maxsize=16)
 def schedule(found: Source) -> Schedule:
     """The noise levels that the model was trained with."""
-    return Schedule.from_config(_config(found.folder("scheduler") / "scheduler_config.json"))
+    return Schedule.from_config(read_config(found.folder("scheduler") / "scheduler_config.json"))
 
 
 @lru_cache(maxsize=16)
 def config(found: Source, part: str) -> dict[str, Any]:
     """The values in the config of one part."""
-    return _config(found.folder(part) / "config.json")
+    return read_config(found.folder(part) / "config.json")
 
 
-def _config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The values in a file of settings. Raises `WeightsError` for a damaged one."""
     try:
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -169,7 +170,7 @@ def unet(found: Source, place: Place, loras: Loras, freeu: FreeU | None) -> nn.M
     add_loras(network, "unet", loras)
     if freeu is not None:
         lay_freeu(network, freeu)
-    return _finished(network, place)
+    return finished(network, place)
 
 
 def is_video(found: Source) -> bool:
@@ -191,7 +192,7 @@ def vae(found: Source, place: Place) -> nn.Module:
     """The autoencoder, read-only."""
     from diffusers import AutoencoderKL
 
-    return _finished(_diffusers(AutoencoderKL, found, "vae", place), place)
+    return finished(_diffusers(AutoencoderKL, found, "vae", place), place)
 
 
 def text_encoder(found: Source, place: Place, loras: Loras) -> "CLIPTextModel":
@@ -200,7 +201,7 @@ def text_encoder(found: Source, place: Place, loras: Loras) -> "CLIPTextModel":
 
     cls: Any = CLIPTextModel
     network: Any
-    with _readable(f"the text_encoder of {found.path}"):
+    with readable(f"the text_encoder of {found.path}"):
         if found.is_file:
             from diffusers.loaders import single_file_utils
 
@@ -216,7 +217,7 @@ def text_encoder(found: Source, place: Place, loras: Loras) -> "CLIPTextModel":
             _complete(told, "text_encoder", found.path)
     if touches(loras, "text_encoder"):
         add_loras(network, "text_encoder", loras)
-    encoder: CLIPTextModel = _finished(network, place)  # type: ignore[assignment]
+    encoder: CLIPTextModel = finished(network, place)  # type: ignore[assignment]
     return encoder
 
 
@@ -225,7 +226,7 @@ def tokenizer(found: Source) -> "CLIPTokenizer":
     """What cuts words into tokens."""
     from transformers import CLIPTokenizer
 
-    with _readable(f"the tokenizer of {found.shape}"):
+    with readable(f"the tokenizer of {found.shape}"):
         read: CLIPTokenizer = CLIPTokenizer.from_pretrained(found.shape / "tokenizer", local_files_only=True)
     return read
 
@@ -254,16 +255,18 @@ def _controlnet(path: Path, name: str, found: Source, place: Place) -> nn.Module
     elif path.is_file():
         network = _control_file(path, name, found, place)
     else:
-        _same_family(name, _config(path / "config.json"), config(found, "unet"))
-        with _readable(f"the ControlNet {name}"):
+        _same_family(name, read_config(path / "config.json"), config(found, "unet"))
+        with readable(f"the ControlNet {name}"):
             network, told = cls.from_pretrained(path, **_how(place, path))
         _complete(told, "ControlNet", path)
-    return _finished(network, place)
+    return finished(network, place)
 
 
 def release() -> None:
     """Forget every network that is kept. What someone still holds stays alive until it is let go."""
-    for kept in (unet, vae, _controlnet):
+    from . import wan
+
+    for kept in (unet, vae, _controlnet, wan.transformer, wan.vae):
         kept.cache_clear()
 
 
@@ -272,7 +275,7 @@ def check_controlnets(names: tuple[str, ...], found: Source) -> None:
     for name in names:
         path = _control_path(name, found)
         if path.is_dir():
-            _same_family(name, _config(path / "config.json"), config(found, "unet"))
+            _same_family(name, read_config(path / "config.json"), config(found, "unet"))
         elif not is_pickle(path):
             widths = (tensor_shape(path, one)[1] for one in _names(path) if one.endswith("attn2.to_k.weight"))
             _same_family(name, {"cross_attention_dim": next(widths, None)}, config(found, "unet"), ("cross_attention_dim",))
@@ -306,7 +309,7 @@ def _control_file(path: Path, name: str, found: Source, place: Place) -> Any:
         template.save_config(folder)
         try:
             return ControlNetModel.from_single_file(
-                _single(path), config=folder, local_files_only=True, torch_dtype=place.dtype, low_cpu_mem_usage=_sparing()
+                _single(path), config=folder, local_files_only=True, torch_dtype=place.dtype, low_cpu_mem_usage=sparing()
             )
         except (ValueError, RuntimeError, KeyError) as error:
             raise ConfigError(f"The ControlNet {name} does not fit the model. Choose one of the model's family.") from error
@@ -327,7 +330,8 @@ def _same_family(name: str, control: dict[str, Any], model: dict[str, Any], keys
 # ------------------------------------------------------------------------------------------------------------------- reading
 
 
-def _sparing() -> bool:
+def sparing() -> bool:
+    """Whether networks can be loaded without a second copy of their numbers."""
     return importlib.util.find_spec("accelerate") is not None  # diffusers' sparing way of loading needs it
 
 
@@ -342,7 +346,7 @@ def _how(place: Place, folder: Path) -> dict[str, Any]:
         "local_files_only": True,
         "use_safetensors": (folder / UNET_WEIGHTS).is_file(),
         "output_loading_info": True,
-        "low_cpu_mem_usage": _sparing(),
+        "low_cpu_mem_usage": sparing(),
     }
 
 
@@ -350,7 +354,7 @@ def _diffusers(cls: Any, found: Source, part: str, place: Place) -> Any:
     if found.is_file:  # the reader does not say what a file lacks; its names and the network's are one to one
         there = sum(name.startswith(_IN_FILE[part]) for name in _names(found.path))
         _complete({"missing_keys": list(_empty(cls, found, part).state_dict())[there:]}, part, found.path)
-    with _readable(f"the {part} of {found.path}"):
+    with readable(f"the {part} of {found.path}"):
         if found.is_file:
             return cls.from_single_file(
                 _single(found.path),
@@ -358,7 +362,7 @@ def _diffusers(cls: Any, found: Source, part: str, place: Place) -> Any:
                 subfolder=part,
                 local_files_only=True,
                 torch_dtype=place.dtype,
-                low_cpu_mem_usage=_sparing(),
+                low_cpu_mem_usage=sparing(),
             )
         network, told = cls.from_pretrained(found.path, subfolder=part, **_how(place, found.path / part))
     _complete(told, part, found.path)
@@ -370,7 +374,8 @@ def _complete(told: dict[str, Any], part: str, path: Path) -> None:
 
 
 @contextmanager
-def _readable(what: str) -> "Iterator[None]":
+def readable(what: str) -> "Iterator[None]":
+    """Inside, whatever a library raises because it cannot read `what` is a `WeightsError`."""
     try:
         yield
     except WeightsError:
@@ -380,6 +385,7 @@ def _readable(what: str) -> "Iterator[None]":
         raise WeightsError(f"Reading {what} failed: {told}. Fetch the model again, or give another.") from error
 
 
-def _finished(network: Any, place: Place) -> nn.Module:
+def finished(network: Any, place: Place) -> nn.Module:
+    """The network, read-only, where it waits or works."""
     done: nn.Module = network.to(place.start).eval().requires_grad_(False)
     return done

@@ -17,6 +17,7 @@ from .layouts import (
     SHAPE,
     TEXT_WEIGHTS,
     UNET_WEIGHTS,
+    WAN_VACE,
     Layout,
 )
 from .licences import Licence
@@ -42,6 +43,7 @@ __all__ = [
     "SUITED",
     "TEXT_WEIGHTS",
     "UNET_WEIGHTS",
+    "WAN_VACE",
     "Bundled",
     "Entry",
     "Known",

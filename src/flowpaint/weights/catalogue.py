@@ -71,6 +71,18 @@ def _sam(name: str, repository: str, megabytes: int) -> Known:
     return Known(name=name, repository=repository, role="segmenter", licence=APACHE, size=megabytes * _MB, layout=layouts.NETWORK)
 
 
+def _vace(name: str, repository: str, megabytes: int) -> Known:
+    return Known(
+        name=name,
+        repository=repository,
+        role="model",
+        licence=APACHE,
+        size=megabytes * _MB,
+        layout=layouts.WAN_VACE,
+        says="Wan 2.1 with VACE: a transformer of video, for the model wan-vace; 11.4 GB of it read the words",
+    )
+
+
 KNOWN = (
     Known(
         name="sd15",
@@ -92,6 +104,8 @@ KNOWN = (
         layout=layouts.MODEL,
         says="Stable Diffusion 2.1, a copy of stabilityai's repository, whose licence is given",
     ),
+    _vace("wan-vace-1.3b", "Wan-AI/Wan2.1-VACE-1.3B-diffusers", 19_000),
+    _vace("wan-vace-14b", "Wan-AI/Wan2.1-VACE-14B-diffusers", 75_100),
     _control("canny-sd15", "lllyasviel/control_v11p_sd15_canny", "canny"),
     _control("softedge-sd15", "lllyasviel/control_v11p_sd15_softedge", "softedge", "hed"),
     _control("depth-sd15", "lllyasviel/control_v11f1p_sd15_depth", "depth"),

@@ -1,10 +1,12 @@
 """Which files make up a network, by its role."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import is_pickle, is_weights
+from ..errors import WeightsError
+from .files import SAFE, is_pickle, is_weights
 
 UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
 TEXT_WEIGHTS = "model.safetensors"
@@ -12,13 +14,14 @@ CHANGES = "difference.safetensors"
 DIFFERENCE_TABLE = "difference.json"
 _UNET = f"{UNET_WEIGHTS}|diffusion_pytorch_model.bin"
 _TEXT = f"{TEXT_WEIGHTS}|pytorch_model.bin"
+_INDEX = f"{SAFE}.index.json"  # beside weights in several files: the file of each tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """The files that a folder must have, paths in it; alternatives are written "a|b", the best first.
 
-    `beside` are patterns of what belongs to them.
+    Of an index of weights in several files, these are meant, too. `beside` are patterns of what belongs to them.
     """
 
     files: tuple[str, ...]
@@ -31,7 +34,8 @@ class Layout:
             options = group.split("|")
             plain = [one for one in options if not is_pickle(Path(one))]
             wanted += [one for one in options if is_pickle(Path(one))] if pickles and len(plain) < len(options) else plain
-        return [*wanted, *self.beside]
+        shards = [f"{one.removesuffix(_INDEX)}-*{SAFE}" for one in wanted if one.endswith(_INDEX)]
+        return [*wanted, *shards, *self.beside]
 
     @property
     def has_pickles(self) -> bool:
@@ -44,8 +48,18 @@ class Layout:
         return any(is_weights(Path(one)) for group in self.files for one in group.split("|"))
 
     def missing(self, folder: Path) -> str:
-        """The first thing of which `folder` has no file, as it is written above, or ""."""
-        return next((group for group in self.files if not any((folder / one).is_file() for one in group.split("|"))), "")
+        """The first thing of which `folder` has no file, as it is written above, or ""; of several files, the one that lacks.
+
+        Raises `WeightsError` for an index that cannot be read.
+        """
+        for group in self.files:
+            first = next((one for one in group.split("|") if (folder / one).is_file()), "")
+            if not first:
+                return group
+            for shard in _shards(folder / first):
+                if not shard.is_file():
+                    return shard.relative_to(folder).as_posix()
+        return ""
 
     def weights(self, folder: Path) -> tuple[Path, ...]:
         """The files of weights in `folder` that are used."""
@@ -53,8 +67,26 @@ class Layout:
 
     def _weights(self, folder: Path) -> Iterator[Path]:
         for group in self.files:
-            there = [path for one in group.split("|") if (path := folder / one).is_file() and is_weights(path)]
-            yield from there[:1]
+            there = [path for one in group.split("|") if (path := folder / one).is_file() and _leads_to_weights(path)]
+            for path in there[:1]:
+                yield from _shards(path) or (path,)
+
+
+def _leads_to_weights(path: Path) -> bool:
+    return is_weights(path) or path.name.endswith(_INDEX)
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    """The files that an index names, beside it; none where `index` is another file."""
+    if not index.name.endswith(_INDEX):
+        return ()
+    try:
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        if not names:
+            raise ValueError("it names no file")
+        return tuple(index.with_name(name) for name in names)  # refuses a name with a folder in it
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise WeightsError(f"{index} is no index of weights: {error!r}. Fetch the model again.") from error
 
 
 _PLANS = (
@@ -84,4 +116,24 @@ NETWORK = Layout(files=(_TEXT,), beside=("config.json",))  # as transformers sav
 CLIP = Layout(
     files=(_TEXT,),
     beside=("config.json", "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+)
+
+
+def _whole_or_split(part: str, name: str) -> str:
+    return _in(part, f"{name}|{name}{_INDEX.removeprefix(SAFE)}")
+
+
+WAN_VACE = Layout(  # as diffusers saves it, which splits what is larger than 10 GB
+    files=(
+        "model_index.json",
+        "transformer/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "tokenizer/tokenizer.json",
+        "scheduler/scheduler_config.json",
+        _whole_or_split("transformer", UNET_WEIGHTS),
+        _whole_or_split("vae", UNET_WEIGHTS),
+        _whole_or_split("text_encoder", TEXT_WEIGHTS),
+    ),
+    beside=_TOKENS,
 )
