@@ -10,6 +10,7 @@ from flowpaint import seams
 from flowpaint.colour import moments
 from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.diffusion.repair import ImageRepairer, TrainedRepairer
+from flowpaint.diffusion.vace import WanVace
 from flowpaint.errors import ConfigError, InputError, ResourceError, WeightsError
 from flowpaint.hints import Repaired
 from flowpaint.methods.flowvid import FlowVid
@@ -17,6 +18,7 @@ from flowpaint.methods.windows import composite
 from flowpaint.seams import MemoryStore, Run
 from flowpaint.types import Clip, Edit, Flow, to_raw
 from tiny_models import save_model, save_video_model
+from tiny_wan import save_wan
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,23 @@ def test_an_image_model_is_bound_by_hand(image_model, textured_pan):
     assert torch.isfinite(first).all() and torch.equal(first, shown(flowvid(image_model, **how), clip, edited(clip, 0)))
     for more in ({"held": 0.0}, {"strength": 1.0}):
         assert not torch.equal(first, shown(flowvid(image_model, **how, **more), clip, edited(clip, 0)))
+
+
+def test_wan_vace_is_a_back_end_too(tmp_path, textured_pan):
+    clip, folder = textured_pan.clip[:4], save_wan(tmp_path / "wan")
+    method = FlowVid(num_steps=2, window=3, side=64, placing="even", stride=1, propagate=_one_by_one).for_model(str(folder))
+    assert isinstance(method.model, WanVace) and FlowVid().for_model("wan-vace-1.3b").model == WanVace(weights="wan-vace-1.3b")
+    assert method.for_model("mini").model.weights == "mini-flowvid"
+    method.check()
+    store = MemoryStore()
+    first = shown(method, clip, edited(clip, 0), store=store)
+    assert torch.isfinite(first).all() and torch.equal(first, shown(method, clip, edited(clip, 0)))
+    assert "latent" not in store.get("flowvid 2")  # its latents are no single frame's: windows are chained by the picture
+    assert method._repairer(method.model, Run()).guidance == 5.0
+    canny = seams.build("condition", "canny")
+    assert not torch.equal(first, shown(replace(method, control=(canny,)), clip, edited(clip, 0)))
+    with pytest.raises(WeightsError, match="gone"):
+        FlowVid().for_model("wan-vace-1.3b").for_model(str(tmp_path / "gone")).check()
 
 
 def test_an_image_model_edits_the_first_frame_itself(image_model, model, still):

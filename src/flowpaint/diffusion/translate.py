@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +24,20 @@ SolverChoice: TypeAlias = Literal["ddpm", "ddim", "unipc", "dpm++", "lcm"]
 
 _FITTED_ON = 16  # pictures from which a condition takes its scale
 _OWN_CONDITION = "softedge"  # for a ControlNet of which nothing is known, as that in a model's own folder
+
+
+class HasSize(Protocol):
+    """A model of latents, as far as the size of pictures goes."""
+
+    @property
+    def side(self) -> int:
+        """The short side in pixels of the pictures that it was trained on."""
+        ...
+
+    @property
+    def cell(self) -> int:
+        """Pixels on a side of a latent's cell."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +62,7 @@ def walk(schedule: Schedule, solver: SolverChoice, num_steps: int, strength: flo
     return Walk(times=fast.times, solver=fast)
 
 
-def working_size(model: "LatentDiffusion", height: int, width: int, side: int) -> tuple[int, int]:
+def working_size(model: HasSize, height: int, width: int, side: int) -> tuple[int, int]:
     """Height and width at which pictures of `height` x `width` are denoised: a short side up to `side`, whole latent cells.
 
     A `side` of 0 is the model's own.

@@ -10,13 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, WeightsError
-from ..weights import WAN_VACE, check_complete, model_folder, quiet, tensor_names
+from ..weights import WAN_VACE, check_complete, here, known, model_folder, quiet, tensor_names
 from .flow_matching import FlowSchedule
 from .loading import Place, Source, config, finished, read_config, readable, sparing
 
 NUM_TOKENS = 512  # that the transformer sees; its attention has no mask, so that the zeros after the words count, too
 
 _CLASS = "WanVACETransformer3DModel"
+
+
+def is_vace(name: str) -> bool:
+    """Whether `name` is that of such a model: a public one, or a folder that diffusers saved with a transformer in it."""
+    record, own = known(name), here(name)
+    return record.layout is WAN_VACE if record is not None else own is not None and (own / "transformer").is_dir()
 
 
 def source(weights: str) -> Source:

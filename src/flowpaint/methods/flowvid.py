@@ -10,6 +10,8 @@ from torch import Tensor
 from ..diffusion.model import LatentDiffusion
 from ..diffusion.repair import HINTS, Hint, ImageRepairer, Inject, Pace, TrainedRepairer
 from ..diffusion.translate import Conditions, SolverChoice, check_translation, with_control, working_size
+from ..diffusion.vace import VaceRepairer, WanVace
+from ..diffusion.wan import is_vace
 from ..errors import ConfigError, InputError, ResourceError
 from ..hints import Pooling, Repairer
 from ..plan import in_windows
@@ -44,12 +46,13 @@ class FlowVid:
     the source since then ("source-relative"). `repair` "occluded" takes the network's picture only where `propagate`, given the
     edited frames alone, is not confident of its own.
 
-    `num_steps`, `guidance`, `rescale` (none: 0.7 with quality best, else 0), `solver`, `noise`: `diffusion.repair.Pace`;
-    `hints`, `pooling`, `inject`, `injected`, `source_prompt`: `TrainedRepairer`; `strength`, `held`: `ImageRepairer`.
+    `num_steps`, `guidance` (none: 7.5, Wan's 5), `rescale` (none: 0.7 with quality best, else 0), `solver`, `noise`:
+    `diffusion.repair.Pace`; `hints`, `pooling`, `inject`, `injected`, `source_prompt`: `TrainedRepairer`; `strength`, `held`:
+    `ImageRepairer`. With Wan-VACE a `control` fills the holes of the control video, which are gray without one.
     """
 
     editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
-    model: LatentDiffusion = field(default_factory=_model, metadata={"kind": "model"})
+    model: LatentDiffusion | WanVace = field(default_factory=_model, metadata={"kind": "model"})
     control: Conditions = field(default=(), metadata={"kind": "condition"})
     flow: FlowEstimator = default("flow", "dis")
     propagate: Propagator = default("propagator", "analogy")
@@ -59,7 +62,7 @@ class FlowVid:
     lost: float = 0.1
     window: int = 16
     num_steps: int = 20
-    guidance: float = 7.5
+    guidance: float | None = None
     rescale: float | None = None
     solver: SolverChoice = "ddim"
     noise: Literal["shared", "per_frame"] = "per_frame"
@@ -84,11 +87,19 @@ class FlowVid:
 
     def for_model(self, weights: str) -> "FlowVid":
         """This method with the model that `weights` means to it: for the image model "mini" the network that was made of it."""
-        return replace(self, model=replace(self.model, weights="mini-flowvid" if weights == "mini" else weights))
+        if is_vace(weights):
+            return replace(self, model=build("model", "wan-vace", weights=weights))
+        name = "mini-flowvid" if weights == "mini" else weights
+        if isinstance(self.model, LatentDiffusion):
+            return replace(self, model=replace(self.model, weights=name))
+        return replace(self, model=build("model", "stable-diffusion", weights=name))
 
     def check(self) -> None:
         """Raises what a run would raise later for steps, weights and ControlNets that cannot be or are not there."""
-        check_translation(self.model, self.control, self.solver, self.num_steps, 1.0)
+        if isinstance(self.model, WanVace):
+            self._vace(self.model).check()
+        else:
+            check_translation(self.model, self.control, self.solver, self.num_steps, 1.0)
         if self.repair == "occluded" and not hasattr(self.propagate, "with_trust"):
             raise ConfigError("repair=occluded needs a propagator that tells where it is sure. Set propagate to analogy.")
 
@@ -114,7 +125,7 @@ class FlowVid:
                 "Leave some out, or use --method analogy, which takes any number."
             )
         editor = self.editor
-        if editor is None and not edit.keyframes and not self.model.binds_frames:  # an image model edits its first frame itself
+        if editor is None and not edit.keyframes and isinstance(self.model, LatentDiffusion) and not self.model.binds_frames:
             editor = build("editor", "diffusion", model=self.model, control=self.control, strength=self.strength)
         if editor is None and not edit.keyframes:
             raise InputError(
@@ -126,10 +137,9 @@ class FlowVid:
     def _repaired(self, clip: Clip, anchors: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:
         """The network's clip."""
         chosen = self._places(clip, anchors, run)
+        size = working_size(self.model, clip.height, clip.width, self.side)
+        model, control, window = self._fitting(size, run)
         first = min(anchors)
-        model, control = with_control(self.model, self.control)
-        size = working_size(model, clip.height, clip.width, self.side)
-        fitting, window = self._within(model, size, run)
         work = windows.Windows(
             clip=clip,
             edited=anchors,
@@ -141,10 +151,10 @@ class FlowVid:
             window=window,
             control=control,
             flow=self.flow,
-            model=fitting,
-            repairer=self._repairer(fitting, run),
+            repairer=self._repairer(model, run),
+            encode=model.encode,
             calibrate=self.calibrate,
-            plain=self.inject != "none" and fitting.binds_frames,
+            plain=self.inject != "none",
             edit=edit,
             run=run,
         )
@@ -165,8 +175,11 @@ class FlowVid:
             placed = [one.index for one in found]
         return sorted({0, last, *placed, *anchors})
 
-    def _within(self, model: LatentDiffusion, size: tuple[int, int], run: Run) -> tuple[LatentDiffusion, int]:
-        """The model, and how many frames a window holds, within the model's limit of memory, where it has one."""
+    def _fitting(self, size: tuple[int, int], run: Run) -> tuple[LatentDiffusion | WanVace, Conditions, int]:
+        """The model with its ControlNets, what they see, and how many frames a window holds within its limit of memory."""
+        if isinstance(self.model, WanVace):
+            return self.model, self.control, self.window
+        model, control = with_control(self.model, self.control)
         fitting = model.within(*size, together=True)
         window = self.window if fitting is model else min(self.window, fitting.batch)
         if window < _LEAST:
@@ -176,11 +189,18 @@ class FlowVid:
             )
         if window < self.window:
             run.notes.warn(f"Windows hold {window} frames instead of {self.window}, for want of memory.")
-        return fitting, window
+        return fitting, control, window
 
-    def _repairer(self, model: LatentDiffusion, run: Run) -> Repairer:
-        rescale = (0.7 if run.quality == "best" else 0.0) if self.rescale is None else self.rescale
-        pace = Pace(num_steps=self.num_steps, guidance=self.guidance, rescale=rescale, solver=self.solver, noise=self.noise)
+    def _repairer(self, model: LatentDiffusion | WanVace, run: Run) -> Repairer:
+        if isinstance(model, WanVace):
+            return self._vace(model)
+        pace = Pace(
+            num_steps=self.num_steps,
+            guidance=7.5 if self.guidance is None else self.guidance,
+            rescale=(0.7 if run.quality == "best" else 0.0) if self.rescale is None else self.rescale,
+            solver=self.solver,
+            noise=self.noise,
+        )
         if not model.binds_frames:
             return ImageRepairer(model=model, pace=pace, strength=self.strength, held=self.held)
         return TrainedRepairer(
@@ -191,4 +211,12 @@ class FlowVid:
             inject=self.inject,
             injected=self.injected,
             source_words=self.source_prompt,
+        )
+
+    def _vace(self, model: WanVace) -> VaceRepairer:
+        return VaceRepairer(
+            model=model,
+            num_steps=self.num_steps,
+            guidance=5.0 if self.guidance is None else self.guidance,
+            fill="control" if self.control else "gray",
         )

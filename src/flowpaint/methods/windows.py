@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..carry import finished
 from ..colour import calibrated, foretold, moments
-from ..diffusion.model import LatentDiffusion
 from ..diffusion.translate import Conditions, fitted, source_frames
 from ..enlarge import enlarge
 from ..hints import GRAY, Hinted, Repaired, Repairer, first_to_each, hint
@@ -54,8 +53,8 @@ class Windows:
     window: int
     control: Conditions
     flow: FlowEstimator
-    model: LatentDiffusion
     repairer: Repairer
+    encode: Callable[[Tensor], Tensor]  # pictures [N, 3, h, w] to latents like those of the repairer
     calibrate: Calibration
     plain: bool
     edit: Edit
@@ -186,7 +185,7 @@ class Windows:
         """
         if torch.equal(decoded, picture):
             return latent
-        before, after = self.model.encode(torch.stack((decoded, picture)))
+        before, after = self.encode(torch.stack((decoded, picture)))
         return torch.add(latent, after - before)
 
 
