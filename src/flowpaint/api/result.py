@@ -111,6 +111,8 @@ class Result:
         """
         if not self._given.is_empty:
             raise ConfigError("Pictures and methods passed in memory are in no command. Use `first` and give it as a key frame.")
+        if not (saving.get("run") or self.job.output):
+            raise InputError("There is neither an output nor a run folder to write the first frame into. Give `run`, a folder.")
         path = Path(saving.get("run") or run_folder(self.job.output))
         check_replaceable(path)
         folder = RunFolder.open(path, self._manifest(saving), fresh=saving.get("fresh", False))

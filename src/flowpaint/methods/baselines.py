@@ -39,7 +39,7 @@ class Freeze:
 class FrameByFrame:
     """Every frame edited alone. Sharp, and it flickers."""
 
-    takes_anchor: ClassVar[bool] = False
+    takes_anchor: ClassVar[bool] = False  # from the film's first frame
     editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
 
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
