@@ -320,8 +320,8 @@ def test_frame_by_frame_says_that_it_uses_no_key_frames_of_ours(here, edit):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("red", "--dry-run"), 2, "--dry-run"),
-        (("--replay", "in.mkv"), 2, "--replay"),
+        (("red", "--dry-run"), 2, "before the run"),
+        (("--replay", "in.mkv"), 2, "before the run"),
         (("red", "--keyframe", "0=own.png"), 2, "frame 0 comes from a key frame"),
         (("red", "--start", "2", "--keyframe", "2=own.png"), 2, "frame 2 comes from a key frame"),
         (("--method", "analogy", "--keyframe", "3=own.png"), 2, "no editor"),
