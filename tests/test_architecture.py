@@ -41,7 +41,7 @@ MAY = {
     "methods": GROUND | {"seams", "hints", "runs", "diffusion", "plan"},
     "evaluation": CORE | {"parts", "diffusion"},
     "training": CORE | {"parts", "networks", "diffusion"},
-    "api": CORE | {"parts", "evaluation", "training"},
+    "api": CORE | {"parts", "methods", "evaluation", "training"},
     "cli": {"api", "types", "errors"},
     "__main__": {"cli"},
     "__init__": set(),

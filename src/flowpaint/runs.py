@@ -5,6 +5,8 @@ OUTPUT.run/
   segments/      finished pieces of the video, written by the encoder
   store/         finished key frames, states and measurements: `FolderStore`
   warnings.txt   one a line, so that a resumed run reports those of its first part too
+  first.png      the edited first frame that was to be approved, and what `api.first` writes beside it: an input of the job
+                 that goes on, so it stays after success
 """
 
 import errno
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
+FIRST, UNMASKED, APPROVED = "first.png", "first_unmasked.png", "approved.json"
 _MIB = 1 << 20
+_INPUTS = {FIRST, UNMASKED, APPROVED}  # in the folder of a run, and still not what it has finished
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -108,7 +112,7 @@ class RunFolder:
         has finished something, or where anything else is in it, `WorkError` where it cannot be written.
         """
         found = read_manifest(path) if (path / "run.json").exists() else None
-        if found is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if found is None and path.exists() and (not path.is_dir() or any(one.name not in _INPUTS for one in path.iterdir())):
             raise InputError(f"{path} is not a run folder of flowpaint. Choose another with --run.")
         wanted = json.loads(json.dumps(manifest))
         differing = [key for key in ("job", "files") if found is not None and found.get(key) != wanted.get(key)]
@@ -145,7 +149,7 @@ class RunFolder:
             write_json(self.path / "run.json", after)
 
     def remove(self) -> None:
-        """Delete what belongs to the run, and the folder if nothing else is in it."""
+        """Delete what the run has made, and the folder if nothing else is in it."""
         _clear(self.path)
 
 

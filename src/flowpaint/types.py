@@ -230,6 +230,7 @@ class Edit:
     `mask` is a clip of one frame, or of as many as the source, whose first channel is 1 where the edit may show.
     `anchor` is one frame of the film before and after the edit, both [3, H, W]: shots edited apart take their colours from it.
     `colours` is a clip of as many frames as the source, of any size, that lends its colours.
+    `finished` are the frames whose key pictures are as an editor leaves them: `strength` and `keep_colors` are in them already.
     """
 
     prompt: str = ""
@@ -242,6 +243,7 @@ class Edit:
     extent: Extent = "auto"  # was the whole picture edited, or a part of it?
     strength: float = 1.0  # 0 = the source, 1 = the whole edit
     keep_colors: bool = False
+    finished: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.strength <= 1.0:

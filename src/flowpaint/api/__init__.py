@@ -6,11 +6,12 @@ from .catalogue import describe, look_sheet, looks, parts, shots, take_frames
 from .contest import LAYOUTS, Poll, benchmark, tally, vote_page
 from .doctor import doctor
 from .estimate import plan
+from .first import First
 from .job import Job, recorded
 from .judging import compare, evaluate
 from .models import download_model, model_licences, models, verify_models
 from .prepare import Given
-from .result import Files, Result, Saving, check_output, run_folder
+from .result import Files, Result, Saving, check_approval, check_output, run_folder
 from .training import Cost, prepare, synth, train
 from .verdict import Verdict, check_report
 
@@ -18,6 +19,7 @@ __all__ = [
     "LAYOUTS",
     "Cost",
     "Files",
+    "First",
     "Given",
     "Job",
     "Options",
@@ -27,6 +29,7 @@ __all__ = [
     "Saving",
     "Verdict",
     "benchmark",
+    "check_approval",
     "check_output",
     "check_report",
     "colorize",

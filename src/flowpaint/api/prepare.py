@@ -20,6 +20,7 @@ from ..seams import Method, Notes
 from ..types import Clip, Raw, from_raw, to_raw
 from ..warp import resize
 from ..weights import Ledger, keeping, nothing_fetched
+from . import first
 from .job import WITHOUT_KEYS, Job
 
 ASPECT_SLACK = 0.03  # a key picture may be off by so much in shape
@@ -58,6 +59,7 @@ class Prepared:
     method: Method
     prompts: Mapping[int, str]
     keyframes: Mapping[int, Tensor]
+    finished: frozenset[int]  # key frames that have what the job asks of every edit: they were approved
     mask: Clip | None
     by: Clip | None
     device: str
@@ -95,7 +97,7 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
     prompts = _prompts(job, method, whole, frames.start)
     with timings.stage("key frames"):
-        keyframes = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
+        keyframes, finished = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
     with timings.stage("shots"):
         shots = tuple(video.shots(clip, warn=notes.warn))
     passed = _without_keys(job, method, shots, keyframes, first=frames.start, warn=notes.warn)
@@ -109,6 +111,7 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         method=method,
         prompts=prompts,
         keyframes=keyframes,
+        finished=finished,
         mask=mask,
         by=by,
         device=device,
@@ -286,9 +289,12 @@ def _prompts(job: Job, method: Method, whole: Clip, first: int) -> dict[int, str
     return found
 
 
-def _keyframes(job: Job, given: Given, whole: Clip, clip: Clip, *, frames: range, warn: Warn) -> dict[int, Tensor]:
-    """Key pictures laid onto their frames, by number in `clip`."""
+def _keyframes(
+    job: Job, given: Given, whole: Clip, clip: Clip, *, frames: range, warn: Warn
+) -> tuple[dict[int, Tensor], frozenset[int]]:
+    """Key pictures laid onto their frames, by number in `clip`, and which of them are finished."""
     wanted: dict[int, tuple[str, Tensor]] = {}
+    approved: dict[int, bool] = {}  # those among them that came from --approve: whether they are finished
     named = [(time, path, None) for time, path in job.keyframes.items()]
     for time, name, picture in [*named, *((time, f"the key frame at {time}", one) for time, one in given.keyframes.items())]:
         number = timecode.frame_at(time, whole)
@@ -301,16 +307,22 @@ def _keyframes(job: Job, given: Given, whole: Clip, clip: Clip, *, frames: range
         elif number - frames.start in wanted:
             other = wanted[number - frames.start][0]
             raise InputError(f"{other} and {name} are both for frame {number}. Give one of them.")
+        elif picture is None and (known := first.approved(name, number, job)) is not None:
+            wanted[number - frames.start], approved[number - frames.start] = (name, known.picture), known.finished
         else:
             wanted[number - frames.start] = name, from_raw(video.read_picture(name)) if picture is None else picture
-    return {
-        index: _laid(picture, clip.frame(index), name=name, number=index + frames.start, warn=warn)
+    laid = {
+        index: _laid(picture, clip.frame(index), name=name, number=index + frames.start, in_place=index in approved, warn=warn)
         for index, (name, picture) in sorted(wanted.items())
     }
+    return laid, frozenset(index for index, finished in approved.items() if finished)
 
 
-def _laid(picture: Tensor, source: Tensor, *, name: str, number: int, warn: Warn) -> Tensor:
-    """A key picture at the size of its frame and in place. Raises `InputError` for another shape."""
+def _laid(picture: Tensor, source: Tensor, *, name: str, number: int, in_place: bool, warn: Warn) -> Tensor:
+    """A key picture at the size of its frame and, unless it is known to lie `in_place`, moved there.
+
+    Raises `InputError` for another shape.
+    """
     height, width = source.shape[-2:]
     aspect = picture.shape[-1] * height / (picture.shape[-2] * width)
     if abs(aspect - 1) > ASPECT_SLACK:
@@ -318,7 +330,10 @@ def _laid(picture: Tensor, source: Tensor, *, name: str, number: int, warn: Warn
             f"{name} is {picture.shape[-1]}x{picture.shape[-2]}, another shape than the video's {width}x{height}. "
             "Crop it to the shape of the video; the size does not matter."
         )
-    laid = register(resize(picture[None], height, width)[0], source)
+    fitted = resize(picture[None], height, width)[0]
+    if in_place:  # registering would take strokes for a drift
+        return fitted
+    laid = register(fitted, source)
     if laid.residual > _SHIFT:
         warn(
             f"{Path(name).name} lies {laid.residual:.1f} px beside frame {number} in the median, even after it was moved into "

@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import InputError
+from ..methods import keys
 from ..runs import PrefixedStore
-from ..seams import ImageEditor, Run
-from ..types import Clip, Edit, Raw
+from ..seams import ImageEditor, Method, Run
+from ..types import Clip, Edit, Raw, to_raw
 from .prepare import Prepared, sized
 
 _FEATHER = 4  # pixels over which the edge of a mask fades in, inside it
@@ -35,8 +37,7 @@ def render(prepared: Prepared, run: Run) -> Clip:
         part = clip[shot.start : shot.stop]
         if shot in prepared.passed:
             return part
-        own = replace(run, store=PrefixedStore(run.store, f"shot {shot.start}: "), offset=prepared.first + shot.start)
-        return prepared.method(part, _edit(prepared, shot, anchor()), own)
+        return prepared.method(part, _edit(prepared, shot, anchor()), _of_shot(run, prepared, shot))
 
     def read(index: int) -> Raw:
         with prepared.timings.stage("edit"), prepared.policed():
@@ -44,6 +45,41 @@ def render(prepared: Prepared, run: Run) -> Clip:
             return edited(place).raw(index - shots[place].start)
 
     return clip.with_frames(masked(clip, read, prepared.mask) if prepared.mask is not None else read)
+
+
+def first(prepared: Prepared, run: Run) -> tuple[Raw, Raw]:
+    """The first frame as the method's editor edits it, and as the result shows it, inside the mask: raw [H, W, 3] both.
+
+    They are made as `render` would let the method make them. Raises `InputError` for a method that has no editor and where a
+    key frame stands in for it.
+    """
+    method, clip, shot = prepared.method, prepared.clip, prepared.shots[0]
+    editor = editor_of(method)
+    if 0 in prepared.keyframes:
+        raise InputError(
+            f"There is nothing to approve: frame {prepared.first} comes from a key frame. Leave --approve or that --keyframe out."
+        )
+    with prepared.timings.stage("edit"), prepared.policed():
+        edit = _edit(prepared, shot, _anchor(prepared, run) if getattr(method, "takes_anchor", True) else None)
+        made = keys.edited(clip[shot.start : shot.stop], edit, editor, [0], _of_shot(run, prepared, shot))
+        picture = to_raw(made[0], clip.bits)
+    return picture, picture if prepared.mask is None else masked(clip, lambda _: picture, prepared.mask)(0)
+
+
+def editor_of(method: Method) -> ImageEditor:
+    """The editor of pictures that `method` holds. Raises `InputError` where it holds none."""
+    editor = getattr(method, "editor", None)
+    if not isinstance(editor, ImageEditor):
+        raise InputError(
+            f"There is nothing to approve: {type(method).__name__} has no editor that makes the first frame. "
+            "Name a look or an image model for a method that takes one, like analogy, or leave --approve out."
+        )
+    return editor
+
+
+def _of_shot(run: Run, prepared: Prepared, shot: range) -> Run:
+    """`run` for one shot, in a corner of its store."""
+    return replace(run, store=PrefixedStore(run.store, f"shot {shot.start}: "), offset=prepared.first + shot.start)
 
 
 def _edit(prepared: Prepared, shot: range, anchor: tuple[Tensor, Tensor] | None) -> Edit:
@@ -61,6 +97,7 @@ def _edit(prepared: Prepared, shot: range, anchor: tuple[Tensor, Tensor] | None)
         colours=None if prepared.by is None else prepared.by[shot.start : shot.stop],
         strength=job.strength,
         keep_colors=job.keep_colors,
+        finished=frozenset(index - shot.start for index in prepared.finished if index in shot),
     )
 
 

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
+from torch import Tensor
 
-from .. import video
+from .. import seams, video
 from ..errors import ConfigError, InputError
 from ..report import Measurements, Timings, contact_sheet, peak_memory, versions, wanting
 from ..runs import RunFolder, fingerprint, read_manifest, write_json
 from ..seams import Notes, Run
 from ..timecode import clock
-from ..types import Clip, Raw
+from ..types import Clip, Raw, from_raw
+from .first import First, check_replaceable, write_first
 from .job import Job, provenance
 from .prepare import Given, Prepared, prepare, read_input
-from .render import render, side_by_side
+from .render import editor_of, first, render, side_by_side
 
 CHUNK = 48  # frames a segment: what an interruption can cost
 
@@ -94,6 +96,39 @@ class Result:
         """The edited clip, lazy: `result.frames.frame(8)` is [3, H, W] in [0, 1]."""
         return self._shown(render(self.prepared, self._run()))
 
+    def first(self) -> Tensor:
+        """The first frame as the method's editor edits it and the result will show it: [3, H, W] in [0, 1].
+
+        Nothing else is made. Raises `InputError` for a method that has no editor and where a key frame stands in for it.
+        """
+        return from_raw(first(self.prepared, self._run())[1])
+
+    def approve(self, **saving: Unpack[Saving]) -> First:
+        """The first frame, written into the run folder of the job's output as `first.png`, for somebody to look at.
+
+        The same job with it as a key frame makes the video of which this is the first frame; the folder is then that job's, so
+        that `resume` goes on with it. Raises as `first` and `save` do, and `InputError` where the folder holds more of this job.
+        """
+        if not self._given.is_empty:
+            raise ConfigError("Pictures and methods passed in memory are in no command. Use `first` and give it as a key frame.")
+        if not (saving.get("run") or self.job.output):
+            raise InputError("There is neither an output nor a run folder to write the first frame into. Give `run`, a folder.")
+        path = Path(saving.get("run") or run_folder(self.job.output))
+        check_replaceable(path)
+        folder = RunFolder.open(path, self._manifest(saving), fresh=saving.get("fresh", False))
+        if folder.is_begun:
+            raise InputError(f"{path} holds more of this job than its first frame. Go on without --approve, or use --fresh.")
+        try:
+            picture, shown = first(self.prepared, self._run())
+            made = write_first(path, self.job, frame=self.prepared.first, picture=picture, shown=shown)
+        except BaseException:
+            folder.remove()
+            raise
+        going_on = replace(self.job, keyframes={**self.job.keyframes, str(made.frame): str(made.path)})
+        RunFolder.open(path, self._manifest(saving, going_on))
+        self.report = _opening(self.prepared)
+        return made
+
     def save(self, path: str | Path | None = None, *, progress: video.Progress | None = None, **saving: Unpack[Saving]) -> Path:
         """Where the video was written: `path`, or the job's output. The report lies beside it (.json), with a contact sheet.
 
@@ -146,13 +181,9 @@ class Result:
             with tempfile.TemporaryDirectory(prefix=".flowpaint-", dir=beside) as name:
                 yield RunFolder.open(Path(name), {})
             return
-        job = self.job.named(lambda path: str(Path(path).absolute()))
-        found = {name: fingerprint(Path(name)) for name in job.files()}
-        kept = {name: saving[name] for name in ("overwrite", "provenance", "keep_run") if name in saving}
-        policy = asdict(job.policy())  # beside the job: it does not change what is made
-        plain = {name: value for name, value in job.to_dict().items() if name not in policy}
-        manifest = {"job": plain, "policy": policy, "files": found, "versions": versions(), "saving": kept}
-        folder = RunFolder.open(Path(saving.get("run") or run_folder(job.output)), manifest, fresh=saving.get("fresh", False))
+        folder = RunFolder.open(
+            Path(saving.get("run") or run_folder(self.job.output)), self._manifest(saving), fresh=saving.get("fresh", False)
+        )
         self._notes.warnings += [one for one in folder.warnings() if one not in self._notes.warnings]
         self._keep_to(folder)
         try:
@@ -163,6 +194,15 @@ class Result:
             raise
         if not saving.get("keep_run", False):
             folder.remove()
+
+    def _manifest(self, saving: Saving, job: Job | None = None) -> dict[str, Any]:
+        """What the run folder notes of this job, or of another one that is to go on from it."""
+        job = (job or self.job).named(lambda path: str(Path(path).absolute()))
+        found = {name: fingerprint(Path(name)) for name in job.files()}
+        kept = {name: saving[name] for name in ("overwrite", "provenance", "keep_run") if name in saving}
+        policy = asdict(job.policy())  # beside the job: it does not change what is made
+        plain = {name: value for name, value in job.to_dict().items() if name not in policy}
+        return {"job": plain, "policy": policy, "files": found, "versions": versions(), "saving": kept}
 
     def _keep_to(self, folder: RunFolder) -> None:
         """Find weights by the stricter of two policies, this job's and that of the run so far; so will what goes on from here."""
@@ -211,6 +251,11 @@ def check_output(job: Job, *, overwrite: bool = False) -> None:
     files, shown = Files.of(job.output), side_by_side(clip, clip) if job.side_by_side else clip
     video.check(shown, files.video, job.encoded(), overwrite=overwrite)
     _check_beside(files, overwrite)
+
+
+def check_approval(job: Job) -> None:
+    """Nothing, where the job's method edits a first frame that can be looked at. Raises `InputError` otherwise."""
+    editor_of(seams.from_dict(job.method))
 
 
 def _opening(prepared: Prepared) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The command line: it builds a job, hands it to `flowpaint.api` and says what came of it."""
 
 import os
+import sys
 from collections.abc import Sequence
 
 
@@ -10,4 +11,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from .app import app
 
-    app(args=None if arguments is None else list(arguments), prog_name="flowpaint")
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    app(args=given, prog_name="flowpaint", obj=tuple(given))  # a command may have to say how it was called

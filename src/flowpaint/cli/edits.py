@@ -1,6 +1,7 @@
 """The commands that make a video."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from .options import How, ImageModel, Input, Manners, Output, RunOptions, Weight
 from .talk import Talk, talking
 
 if TYPE_CHECKING:  # the commands import it when they run, so that --help need not wait for torch
-    from ..api import Job, Result
+    from ..api import First, Job, Result, Saving
 
 _KEPT = {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mov"}  # suffixes that take H.264 and what such files hold; others become .mkv
 
@@ -24,6 +25,7 @@ _Shots = Annotated[str, typer.Option(help="Shots without a key frame: refuse, or
 
 @grouped(what=What, words=ImageModel, how=How, weights=Weights, source=Input, out=Output, run=RunOptions, manners=Manners)
 def edit(
+    ctx: typer.Context,
     *,
     video: Annotated[Path | None, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")] = None,
     prompt: Annotated[str, typer.Argument(help="A look, in words: `flowpaint looks` lists them.")] = "",
@@ -31,6 +33,7 @@ def edit(
     method: _Method = "analogy",
     keyframe: _Keys = None,
     replay: Annotated[Path | None, typer.Option(help="Repeat what is stored in a result or its report.")] = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Edit the first frame only, and say how to go on.")] = False,
     what: What,
     words: ImageModel,
     how: How,
@@ -44,6 +47,8 @@ def edit(
     with talking(manners) as talk:
         from .. import api
 
+        if approve and (replay or run.dry_run):
+            raise InputError("--approve makes a picture before the run. Leave out --replay and --dry-run, or --approve.")
         if replay is not None:
             own = (what, words, how, source) != (What(), ImageModel(), How(), Input())
             if prompt or style or keyframe or own:
@@ -58,7 +63,35 @@ def edit(
         job, _ = api.plan_job(
             "edit", video, prompt=prompt, method=method, style=style, keyframes=read_keyframes(keyframe or []), **plain
         )
-        _make(job, out, run, talk)
+        if approve:
+            _approve(job, out, run, talk, said=ctx.obj)
+        else:
+            _make(job, out, run, talk)
+
+
+def _approve(job: "Job", out: Output, run: RunOptions, talk: Talk, said: Sequence[str]) -> None:
+    """Make the first frame of the job, and say how the command `said` goes on from there."""
+    from .. import api
+
+    job = replace(job, output=str(out.output or _default_output(job)))
+    if job.look:
+        talk.say(job.look)
+    api.check_approval(job)
+    api.check_output(job, overwrite=out.overwrite)
+    result = api.Result(job)
+    first = result.approve(**_saving(out, run))
+    command = _going_on(said, first)
+    report = result.report | {"output": job.output, "first": str(first.path), "frame": first.frame, "command": command}
+    shown = ("first", "frame", "command", "output", "look", "method", "warnings")
+    talk.result({name: report[name] for name in shown}, [str(first.path), command])
+    talk.say("Another picture: the same command with another --seed. (A look in which nothing is drawn by lot stays as it is.)")
+
+
+def _going_on(said: Sequence[str], first: "First") -> str:
+    """The command `said` for a shell, with the approved first frame in place of --approve."""
+    end = said.index("--") if "--" in said else len(said)  # what follows are no options
+    options = [one for one in said[:end] if one != "--approve"]
+    return shlex.join(["flowpaint", *options, "--keyframe", first.keyframe, *said[end:]])
 
 
 def _replayed(replay: Path, video: Path | None, weights: Weights, out: Output) -> "Job":
@@ -142,7 +175,7 @@ def resume(*, folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run 
 
         result, saving = api.resume(folder)
         talk.run = folder
-        _save(result, talk, dict(saving))
+        _save(result, talk, saving)
 
 
 def _plain(what: What, how: How, source: Input, out: Output) -> dict[str, Any]:
@@ -173,7 +206,6 @@ def _make(job: "Job", out: Output, run: RunOptions, talk: Talk) -> None:
     from .. import api
 
     job = replace(job, output=str(out.output or _default_output(job)))
-    saving = {"overwrite": out.overwrite, "run": run.run, "fresh": run.fresh, "keep_run": run.keep_run}
     if job.look and not run.dry_run:  # the plan names it
         talk.say(job.look)
     api.check_output(job, overwrite=out.overwrite)
@@ -183,7 +215,17 @@ def _make(job: "Job", out: Output, run: RunOptions, talk: Talk) -> None:
         talk.result(plan, _plan_lines(plan))
         return
     talk.run = run.run or api.run_folder(job.output)
-    _save(result, talk, saving | {"provenance": not out.no_provenance})
+    _save(result, talk, _saving(out, run))
+
+
+def _saving(out: Output, run: RunOptions) -> "Saving":
+    return {
+        "overwrite": out.overwrite,
+        "run": run.run,
+        "fresh": run.fresh,
+        "keep_run": run.keep_run,
+        "provenance": not out.no_provenance,
+    }
 
 
 def _default_output(job: "Job") -> str:
@@ -192,7 +234,7 @@ def _default_output(job: "Job") -> str:
     return f"{path.stem}_{job.method.get('part', job.kind)}_{job.seed}{suffix}"
 
 
-def _save(result: "Result", talk: Talk, saving: dict[str, Any]) -> None:
+def _save(result: "Result", talk: Talk, saving: "Saving") -> None:
     with talk.progress() as tell:
         result.save(progress=tell, **saving)
     report = result.report

@@ -1,6 +1,7 @@
 """Baselines under the same interface, to judge methods by: `Warp`, `Freeze` and `FrameByFrame`."""
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from ..errors import InputError
 from ..seams import ImageEditor, Propagator, Run, default
@@ -38,6 +39,7 @@ class Freeze:
 class FrameByFrame:
     """Every frame edited alone. Sharp, and it flickers."""
 
+    takes_anchor: ClassVar[bool] = False  # from the film's first frame
     editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
 
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
@@ -45,6 +47,8 @@ class FrameByFrame:
         editor = self.editor
         if editor is None:
             raise InputError("The method frame-by-frame edits every frame, so it needs a look. Name one, or give --style.")
+        if edit.keyframes.keys() - edit.finished:  # finished ones are what it makes itself
+            run.notes.warn("The method frame-by-frame edits every frame, so key frames are not used. Take another, like analogy.")
         alone = replace(edit, keyframes={})
 
         def read(index: int) -> Raw:

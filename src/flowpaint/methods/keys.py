@@ -35,7 +35,10 @@ def place(clip: Clip, flow: FlowEstimator, *, lost: float, longest: int, run: Ru
 
 
 def given(clip: Clip, edit: Edit) -> dict[int, Tensor]:
-    """The key pictures that came with the edit, mixed with their source as it asks. Raises `InputError` where there are none."""
+    """The key pictures that came with the edit, mixed with their source as it asks unless they are finished.
+
+    Raises `InputError` where there are none.
+    """
     if not edit.keyframes:
         raise InputError("There is neither a look nor a key frame. Name a look, or give an edited picture with --keyframe.")
     for index, picture in edit.keyframes.items():
@@ -43,7 +46,10 @@ def given(clip: Clip, edit: Edit) -> dict[int, Tensor]:
             raise InputError(
                 f"The key picture of frame {index} does not fit {clip}. Give one of the clip's size for a frame of it."
             )
-    return {index: finished(picture, clip.frame(index), edit) for index, picture in sorted(edit.keyframes.items())}
+    return {
+        index: picture if index in edit.finished else finished(picture, clip.frame(index), edit)
+        for index, picture in sorted(edit.keyframes.items())
+    }
 
 
 class Keys(Mapping[int, Tensor]):
