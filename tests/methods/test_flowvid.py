@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from flowpaint import seams
+from flowpaint.api.render import editor_of
 from flowpaint.colour import moments
 from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.diffusion.repair import ImageRepairer, TrainedRepairer
@@ -15,6 +16,7 @@ from flowpaint.errors import ConfigError, InputError, ResourceError, WeightsErro
 from flowpaint.hints import Repaired
 from flowpaint.methods.flowvid import FlowVid
 from flowpaint.methods.windows import composite
+from flowpaint.parts.editors import DiffusionEditor
 from flowpaint.seams import MemoryStore, Run
 from flowpaint.types import Clip, Edit, Flow, to_raw
 from tiny_models import save_model, save_video_model
@@ -138,6 +140,9 @@ def test_wan_vace_is_a_back_end_too(tmp_path, textured_pan):
 def test_an_image_model_edits_the_first_frame_itself(image_model, model, still):
     found = torch.stack(list(flowvid(image_model)(still[:3], Edit(prompt="a cat"), Run())))
     assert (found[0] - still.frame(0)).abs().mean() > 0.01
+    assert isinstance(editor_of(flowvid(image_model)), DiffusionEditor)  # what --approve shows
+    with pytest.raises(InputError, match="nothing to approve"):
+        editor_of(flowvid(model))
     with pytest.raises(InputError, match="edits no picture by itself"):
         flowvid(model)(still, Edit(prompt="a cat"), Run())
 

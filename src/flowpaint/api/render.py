@@ -68,7 +68,7 @@ def first(prepared: Prepared, run: Run) -> tuple[Raw, Raw]:
 
 def editor_of(method: Method) -> ImageEditor:
     """The editor of pictures that `method` holds. Raises `InputError` where it holds none."""
-    editor = getattr(method, "editor", None)
+    editor = getattr(method, "first_editor", getattr(method, "editor", None))
     if not isinstance(editor, ImageEditor):
         raise InputError(
             f"There is nothing to approve: {type(method).__name__} has no editor that makes the first frame. "

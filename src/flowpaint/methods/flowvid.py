@@ -94,6 +94,14 @@ class FlowVid:
             return replace(self, model=replace(self.model, weights=name))
         return replace(self, model=build("model", "stable-diffusion", weights=name))
 
+    @property
+    def first_editor(self) -> ImageEditor | None:
+        """What edits the first frame where none is given: the editor, or an image model that also repairs."""
+        if self.editor is not None or isinstance(self.model, WanVace) or self.model.binds_frames:
+            return self.editor
+        found: ImageEditor = build("editor", "diffusion", model=self.model, control=self.control, strength=self.strength)
+        return found
+
     def check(self) -> None:
         """Raises what a run would raise later for steps, weights and ControlNets that cannot be or are not there."""
         if isinstance(self.model, WanVace):
@@ -124,9 +132,7 @@ class FlowVid:
                 f"{len(edit.keyframes)} edited frames in one shot are more than the {_MOST_ANCHORS} that FlowVid looks at. "
                 "Leave some out, or use --method analogy, which takes any number."
             )
-        editor = self.editor
-        if editor is None and not edit.keyframes and isinstance(self.model, LatentDiffusion) and not self.model.binds_frames:
-            editor = build("editor", "diffusion", model=self.model, control=self.control, strength=self.strength)
+        editor = self.editor if edit.keyframes else self.first_editor
         if editor is None and not edit.keyframes:
             raise InputError(
                 f"No look is called {edit.prompt!r}, and this video model edits no picture by itself. Give an edited frame with "
