@@ -137,6 +137,24 @@ def test_conditions_are_dropped_by_their_shares_one_without_the_other(tiny_hints
     assert torch.equal(batch["tokens"], empty.expand(400, -1))
 
 
+def test_a_share_of_the_clips_begins_with_pure_noise(tiny_hints, tiny_family):
+    task = task_of(tiny_family, tiny_hints, begun=0.4)
+    batch = task.batch(first_of(tiny_hints, task.read, 1) * 400, keyed(0, 3), 1.0)
+    last = batch["times"] == task.objective.schedule.num_train - 1
+    assert float(last.float().mean()) == pytest.approx(0.4, abs=0.07)
+    assert batch["times"][~last].float().mean() == pytest.approx(500, abs=60)
+
+
+def test_a_share_hears_the_lower_rows_of_the_ablation(tiny_hints, tiny_family):
+    task = task_of(tiny_family, tiny_hints, **HEARD, ablated=0.6)
+    told = task.batch(first_of(tiny_hints, task.read, 1) * 400, keyed(0, 3), 1.0)["joined"]
+    gone = {name: told[:, :, part].flatten(1).abs().amax(dim=1) == 0 for name, part in DROPPED.items()}
+    warp, first, mask = (gone[name] for name in ("no_warp", "no_first", "no_mask"))
+    rows = [warp & first & mask, ~warp & first & mask, ~warp & first & ~mask, ~warp & ~first & ~mask]
+    shares = [float(row.float().mean()) for row in rows]
+    assert sum(shares) == pytest.approx(1.0) and shares == pytest.approx([0.2, 0.2, 0.2, 0.4], abs=0.07)
+
+
 def said(task, batch, **changed):
     seen = {**batch, **changed}
     frames = seen["latents"].shape[1]
@@ -388,7 +406,17 @@ def test_a_run_of_some_steps_shows_and_writes(tiny_hints, tiny_family, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"frames": 0}, {"conditions": ()}, {"crop": -1}, {"no_warp": 1.5}, {"drop": -0.1}, {"late": 2.0}]
+    "wrong",
+    [
+        {"frames": 0},
+        {"conditions": ()},
+        {"crop": -1},
+        {"no_warp": 1.5},
+        {"drop": -0.1},
+        {"late": 2.0},
+        {"begun": -1.0},
+        {"ablated": 1.1},
+    ],
 )
 def test_values_that_do_not_fit_are_refused(wrong):
     with pytest.raises(ConfigError, match="do not train"):

@@ -25,11 +25,7 @@ from .shards import Sample, first_of
 
 _WEIGHED = 4  # clips on which it is measured what a channel shows
 _NEEDED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_ROWS = (
-    (0.0, 0.0, 0.0),
-    (1.0, 0.0, 0.0),
-    (1.0, 0.0, 1.0),
-)  # warped frame, first frame, mask; figure 6 without the full
+_ROWS = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 0.0, 1.0))  # are warped frame, first frame and mask heard?
 _CLASS = ("flowpaint.networks.video_unet", "VideoUNet")
 
 
@@ -39,9 +35,10 @@ class FlowVidTrainer:
     video model in `base` goes on. Autoencoder and text encoder stay as they are.
 
     The loss is that of v-prediction with zero terminal SNR, times drawn uniformly (`levels` "base": the model's own target and
-    noise). `train` "new" leaves every weight of the image model as it is: only attentions along time and the weights of the
-    joined channels learn. Each clip has one of `conditions` by lot; a new ControlNet reads it through `embedding` widths.
-    `pooling` makes the mask of latents ("nearest": FlowVid's; "max": no occluded pixel is lost); `position` is the network's.
+    noise), but for a share `begun` of the clips, which are pure noise: on these rests sampling in a few steps. `train` "new"
+    leaves every weight of the image model as it is: only attentions along time and the weights of the joined channels learn.
+    Each clip has one of `conditions` by lot; a new ControlNet reads it through `embedding` widths. `pooling` makes the mask of
+    latents ("nearest": FlowVid's; "max": no occluded pixel is lost); `position` is the network's.
 
     Conditions are left out by lot, so that one network serves without any of them: a share `drop` of the clips has no words,
     `bare` no control, `no_warp` no warped frame, `no_first` no first frame, `no_mask` no mask; what is left out is zero. A share
@@ -61,6 +58,7 @@ class FlowVidTrainer:
     only_new: bool = False
     crop: int = 0
     late: float = 0.0
+    begun: float = 0.0
     drop: float = 0.1
     bare: float = 0.05
     no_warp: float = 0.05
@@ -72,11 +70,11 @@ class FlowVidTrainer:
     optimisation: AdamW = default("optimisation", "adamw")
 
     def __post_init__(self) -> None:
-        shares = self.late, self.drop, self.bare, self.no_warp, self.no_first, self.no_mask, self.ablated
+        shares = self.late, self.begun, self.drop, self.bare, self.no_warp, self.no_first, self.no_mask, self.ablated
         if not self.conditions or not all(0.0 <= one <= 1.0 for one in shares) or self.crop < 0 or self.frames < 1:
             raise ConfigError(
-                f"{self.frames} frames, conditions {self.conditions}, shares {shares} (late, drop, bare, no_warp, no_first, "
-                f"no_mask, ablated) or crop {self.crop} do not train. Give a frame or more, a condition, shares from 0 to 1."
+                f"{self.frames} frames, conditions {self.conditions}, shares {shares} (late, begun, drop, bare, no_warp, "
+                f"no_first, no_mask, ablated) or crop {self.crop} do not train. Give a frame or more, a condition, shares of 0 to 1."
             )
 
     def __call__(self, data: Path) -> "FlowVidTask":
@@ -133,12 +131,16 @@ class FlowVidTask:
         trainer = self.trainer
         clips = [self._told(one, self._cells(progress), generator) for one in rows]
         latents = torch.stack([one for one, _, _ in clips])
+        last = self.objective.schedule.num_train - 1
+        times = torch.randint(last + 1, (len(rows),), generator=generator)
+        if trainer.begun:
+            times = times.masked_fill(torch.rand(len(rows), generator=generator) < trainer.begun, last)
         return {
             "latents": latents,
             "joined": torch.stack([one for _, one, _ in clips]),
             "controls": torch.stack([one for _, _, one in clips]),
             "noise": torch.randn(latents.shape, generator=generator),
-            "times": torch.randint(self.objective.schedule.num_train, (len(rows),), generator=generator),
+            "times": times,
             "tokens": self.captioner(rows, generator),
             "share": (torch.rand(len(rows), generator=generator) >= trainer.bare).float(),
         }
