@@ -120,3 +120,55 @@ def test_weights_choose_the_pixels(photo):
 def test_a_grey_picture_falls_back_on_the_identity():
     grey = torch.full((3, 16, 16), 0.5)
     assert (colour.fit_affine(grey, grey) - torch.eye(3, 4)).abs().max() < 1e-5
+
+
+# ------------------------------------------------------------------------------------------------------------- calibration
+
+
+def draw(seed, *shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_calibration_gives_the_mean_and_deviation_asked_for_and_twice_is_once():
+    picture = draw(0, 3, 40, 50) * 0.4 + 0.3
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.05, 0.1, 0.08])
+    once = colour.calibrated(picture, mean, std)
+    found = colour.moments(once)
+    torch.testing.assert_close(found[0], mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[1], std, atol=1e-5, rtol=0)
+    torch.testing.assert_close(colour.calibrated(once, mean, std), once, atol=1e-5, rtol=0)
+    numpy = np.asarray(picture)
+    expected = (numpy - numpy.mean((1, 2), keepdims=True)) / numpy.std((1, 2), keepdims=True)
+    expected = expected * np.array([0.05, 0.1, 0.08])[:, None, None] + np.array([0.4, 0.5, 0.6])[:, None, None]
+    np.testing.assert_allclose(np.asarray(once), expected, atol=1e-5)  # FlowVid, Eq. 5
+
+
+def test_a_constant_picture_is_moved_and_stays_constant():
+    found = colour.calibrated(torch.full((3, 8, 8), 0.2), torch.tensor([0.5, 0.6, 0.7]), torch.tensor([0.1, 0.1, 0.1]))
+    torch.testing.assert_close(found, torch.tensor([0.5, 0.6, 0.7])[:, None, None].expand(3, 8, 8))
+
+
+def test_what_is_foretold_is_plain_where_the_source_keeps_its_colours():
+    before, edited = draw(1, 3, 32, 32), draw(2, 3, 32, 32)
+    order = torch.randperm(32 * 32, generator=torch.Generator().manual_seed(3))
+    now = before.flatten(1)[:, order].view(3, 32, 32)  # the same colours elsewhere
+    for found, expected in zip(colour.foretold(edited, before, now), colour.moments(edited), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_a_linear_edit_is_foretold_exactly_whatever_the_source_becomes():
+    matrix = torch.tensor([[0.7, 0.2, 0.0, 0.08], [0.1, 0.6, 0.1, 0.05], [0.0, 0.25, 0.5, 0.2]])
+    before, now = draw(4, 3, 32, 32) * 0.6, draw(5, 3, 32, 32) ** 3 * torch.tensor([0.9, 0.3, 0.6])[:, None, None]
+    edited, truth = (colour.apply_affine(one, matrix) for one in (before, now))
+    mean, std = colour.foretold(edited, before, now)
+    torch.testing.assert_close(mean, colour.moments(truth)[0], atol=2e-4, rtol=0)
+    torch.testing.assert_close(std, colour.moments(truth)[1], atol=2e-3, rtol=0)
+
+
+def test_an_edit_that_has_nothing_to_do_with_colours_is_expected_to_stay():
+    before, edited = draw(6, 3, 64, 64), draw(7, 3, 64, 64) * 0.2 + 0.7
+    mean, _ = colour.foretold(edited, before, before * 0.3)
+    torch.testing.assert_close(mean, colour.moments(edited)[0], atol=0.01, rtol=0)
+    grey = torch.full((3, 16, 16), 0.5)
+    for one in colour.foretold(edited, grey.repeat(1, 4, 4), grey.repeat(1, 4, 4) * 0.5):
+        assert torch.isfinite(one).all()

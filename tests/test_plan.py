@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowpaint.errors import ConfigError
-from flowpaint.plan import by_difference, by_tracking, difference
+from flowpaint.plan import by_difference, by_tracking, difference, in_windows
 from flowpaint.types import Flow
 
 SIZE = (8, 12)
@@ -161,3 +161,28 @@ def test_placings_differ_where_they_should():
     assert places["official"] == [0, 10, 40, 60], "5 is less than shortest + 1 before 10"
     with pytest.raises(ConfigError, match="placed by"):
         by_difference(differences, placing="anywhere")
+
+
+# ------------------------------------------------------------------------------------------------------ windows of FlowVid
+
+
+@pytest.mark.parametrize("count", [2, 3, 15, 16, 17, 31, 32])
+def test_windows_begin_with_the_last_frame_of_the_one_before(count):
+    keys = list(range(0, 4 * count, 4))
+    windows = in_windows(keys, 16)
+    assert [one for place, window in enumerate(windows) for one in window[min(place, 1) :]] == keys
+    assert all(len(window) == 16 for window in windows[:-1]) and 2 <= len(windows[-1]) <= 16
+    assert all(before[-1] == after[0] for before, after in pairwise(windows))
+
+
+def test_one_frame_makes_no_window_and_a_window_of_one_nothing_new():
+    assert in_windows([7], 16) == [] == in_windows([], 4)
+    with pytest.raises(ConfigError, match="hold nothing new"):
+        in_windows([1, 2], 1)
+
+
+def test_no_key_frame_comes_before_the_shortest_distance():
+    away = Flow(vectors=torch.zeros(1, 2, 8, 8), visibility=torch.zeros(1, 1, 8, 8))  # nothing is ever seen again
+    for shortest in (1, 3):
+        found = [one.index for one in by_tracking([away] * 12, lost=0.1, shortest=shortest)]
+        assert found == list(range(0, 13, shortest))

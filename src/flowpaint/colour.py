@@ -128,12 +128,29 @@ def calibrated(picture: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def foretold(edited: Tensor, before: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
     """Mean [3] and deviation [3] that an edit of the source frame `now` should have, if `before` became `edited`, all [3, H, W].
 
-    Where the source's own colours have changed between both, the edit's change as much: means by the same amounts, deviations
-    by the same factors (at most eightfold, for a source that was flat).
+    Where the source's colours have changed between both, the edit's change as an edit of those colours does: by the linear map
+    that explains most of `edited` by `before` (least squares; where nothing does, no change is expected). Deviations change by
+    at most eightfold, for a source that was flat.
     """
-    (mean, std), (old_mean, old_std), (new_mean, new_std) = moments(edited), moments(before), moments(now)
+    slopes, offset = _response(before, edited)
+
+    def told(frame: Tensor) -> tuple[Tensor, Tensor]:
+        return moments((_mix(slopes, frame) + offset[:, None, None]).clamp(0.0, 1.0))
+
+    (mean, std), (old_mean, old_std), (new_mean, new_std) = moments(edited), told(before), told(now)
     factor = (new_std.clamp_min(1 / 255) / old_std.clamp_min(1 / 255)).clamp(1 / 8, 8.0)
     return mean + (new_mean - old_mean), std * factor
+
+
+def _response(before: Tensor, edited: Tensor) -> tuple[Tensor, Tensor]:
+    """Slopes [3, 3] and offset [3] of the regression of `edited` on `before`, both [3, H, W]."""
+    x, y = (one.float().flatten(1).double() for one in (before, edited))
+    mean_x, mean_y = x.mean(dim=1, keepdim=True), y.mean(dim=1, keepdim=True)
+    x, y = x - mean_x, y - mean_y
+    spread = x @ x.T / x.shape[1] + 1e-6 * torch.eye(3, dtype=x.dtype, device=x.device)  # grey pictures have no second colour
+    slopes = torch.linalg.solve(spread, x @ y.T / x.shape[1]).T
+    offset = (mean_y - slopes @ mean_x)[:, 0]
+    return slopes.to(before), offset.to(before)
 
 
 # ------------------------------------------------------------------------------------------------------------ affine maps

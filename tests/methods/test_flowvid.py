@@ -336,6 +336,17 @@ def test_what_is_sure_stays_to_the_bit_and_what_is_not_is_replaced_without_a_sea
     assert (found.frame(2) - other.frame(2)).abs().max() <= 1 / 255
 
 
+def test_analogy_is_sure_of_the_edited_frame_and_not_of_what_it_does_not_show(moving_square):
+    clip, keys = moving_square.clip, edited(moving_square.clip, 0)
+    result, trust = seams.build("propagator", "analogy").with_trust(clip, keys, Edit(), Run())
+    plain = seams.build("propagator", "analogy")(clip, keys, Edit(), Run())
+    assert all((result.raw(index) == plain.raw(index)).all() for index in range(len(clip)))
+    assert trust(0).min() == 1
+    found, hidden = trust(6)[0, 0], moving_square.flow(6, 0).visibility[0, 0] == 0
+    assert found.shape == hidden.shape and float(found.min()) >= 0 and float(found.max()) <= 1
+    assert float(found[~hidden].mean()) > 0.7 > 0.4 > float(found[hidden].mean())
+
+
 def test_repair_occluded_leaves_what_analogy_is_sure_of(monkeypatch, model, moving_square):
     clip, keys = moving_square.clip, edited(moving_square.clip, 0)
     scripted(monkeypatch, made=lambda told: torch.rand(told.warped.shape, generator=torch.Generator().manual_seed(0)))

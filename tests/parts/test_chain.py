@@ -88,3 +88,10 @@ def test_two_chains_do_not_meet():
     )
     two.read(8)
     assert frames(one, [5, 3]) == [truth(6)[5], truth(6)[3]]
+
+
+def test_what_a_frame_hands_on_is_the_same_in_any_order():
+    chain = Chain(Sums(), Run(chunk=4), "x")
+    forward = [int(chain.state(index)["sum"]) for index in range(12)]
+    assert [int(chain.state(index)["sum"]) for index in (11, 3, 7, 0)] == [forward[index] for index in (11, 3, 7, 0)]
+    assert chain.read(5)[0, 0, 0] == forward[5] % 251

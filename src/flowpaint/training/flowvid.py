@@ -74,7 +74,7 @@ class FlowVidTrainer:
         if not self.conditions or not all(0.0 <= one <= 1.0 for one in shares) or self.crop < 0 or self.frames < 1:
             raise ConfigError(
                 f"{self.frames} frames, conditions {self.conditions}, shares {shares} (late, begun, drop, bare, no_warp, "
-                f"no_first, no_mask, ablated) or crop {self.crop} do not train. Give a frame or more, a condition, shares of 0 to 1."
+                f"no_first, no_mask, ablated) or crop {self.crop} do not train. Give a frame, a condition, shares of 0 to 1."
             )
 
     def __call__(self, data: Path) -> "FlowVidTask":
