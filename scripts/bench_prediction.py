@@ -1,7 +1,7 @@
 """Why FlowVid predicts v: two short trainings at 64 pixels, alike but for the target, and the colour of what they draw.
 
 A network of `mini`'s size with random weights learns to repair hints, once with v-prediction and zero terminal SNR, once as
-Stable Diffusion 1.x does, by the noise (eps). Both see the same clips, noise and times. Then each draws held-out clips from pure noise;
+Stable Diffusion 1.x does, by the noise (eps). Both see the same clips, noise and times. Each draws held-out clips from pure noise;
 shown is how far the mean of a whole clip is from the true one, in levels of 255, and its error.
 
     python scripts/bench_prediction.py --data HINTS --judged HINTS --base FOLDER [--steps 1200] [--batch 4] [--clips 16]
