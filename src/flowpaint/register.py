@@ -61,9 +61,9 @@ def register(picture: Tensor, source: Tensor) -> Registration:
 def agreement(picture: Tensor, source: Tensor) -> float:
     """How well the edges of `picture` lie on those of `source`, both [3, H, W] in [0, 1]: 0 not at all, 1 all of them.
 
-    The correlation of two fields, at a short side of 384 pixels within about 2 pixels: how strong an edge is for its surroundings,
-    and that times the cosine and sine of twice its angle (Bigün, Granlund, ICCV 1987), so that neither the sign of an edge nor a line
-    drawn along it counts. Below 0 counts as 0; where `source` has no edges there is nothing to miss: 1.
+    The correlation of two fields, at a short side of 384 pixels within about 2 pixels: how strong an edge is for its
+    surroundings, and that times the cosine and sine of twice its angle (Bigün, Granlund, ICCV 1987), so that the sign of an edge
+    does not count, nor whether it became a line. Below 0 is 0; where `source` has no edges there is nothing to miss: 1.
     """
     check_shape(picture=(picture, "3 H W"), source=(source, "3 H W"))
     height, width = source.shape[-2:]

@@ -328,7 +328,9 @@ def _without_keys(
     bare = [shot for shot in shots if not any(index in shot for index in keyframes)]
     listed = "; ".join(f"frames {shot.start + first} to {shot[-1] + first}: edit frame {shot.start + first}" for shot in bare)
     if bare and job.other_shots == "refuse":
-        rest = "--start and --end around the others" if job.kind == "edit" else "--other-shots keep to leave these shots as they are"
+        rest = "--start and --end around the others"
+        if job.kind == "propagate":  # `edit` has no such option
+            rest = "--other-shots keep to leave these shots as they are"
         raise InputError(
             f"{len(bare)} of the {len(shots)} shots have no key frame of their own, and none is carried over a cut ({listed}). "
             f"Give one for each, or {rest}."

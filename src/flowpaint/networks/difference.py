@@ -90,9 +90,9 @@ def _digest(path: Path) -> str:
     if not path.is_file():
         return ""
     told = path.stat()
-    return _digest_of(path, told.st_size, told.st_mtime_ns)
+    return _digest_of(path, (told.st_size, told.st_mtime_ns))
 
 
 @lru_cache(maxsize=8)
-def _digest_of(path: Path, size: int, changed: int) -> str:
+def _digest_of(path: Path, _state: tuple[int, int]) -> str:
     return sha256_of(path)  # of some gigabytes: once, while the file stays as it is

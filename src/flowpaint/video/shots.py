@@ -23,8 +23,8 @@ def shots(clip: Clip, *, warn: Warn = ignore) -> list[range]:
 
     PySceneDetect's adaptive detector compares each frame's change (hue, saturation, brightness) with its neighbours', so
     fast motion is no cut. It counts frames, whatever their time stamps. A flash, after which the same picture goes on, is
-    no cut; a stray frame of another shot at either end is a shot of its own, and is warned of. In clips of two and three frames there
-    are no neighbours to compare with, and only a change by 35 levels is a cut (measured: motion up to 34, cuts from 36 on).
+    no cut; a stray frame of another shot at either end is a shot of its own, and is warned of. Clips of two and three frames
+    have too few neighbours: there a change by 35 levels is a cut (measured: motion up to 34, cuts from 36 on).
     """
     cuts = _without_flashes(clip, _jumps(clip))
     found = [range(start, stop) for start, stop in zip([0, *cuts], [*cuts, len(clip)], strict=True)]
