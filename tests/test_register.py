@@ -202,4 +202,5 @@ def test_pictures_edited_by_image_models(shared):
         assert agreement(picture.flip(-1), first[own]) < 0.15
         shifted = drifted(picture, shift=(12.0, 0.0))
         assert agreement(shifted, first[own]) < (MATCHING if laid.matches else 0.34)
-        assert lay(shifted, first[own], name=path.name, number=0).agreement > 0.44  # laid back
+        again = lay(shifted, first[own], name=path.name, number=0)
+        assert again.matches == laid.matches and (again.agreement > 0.58 or not laid.matches)  # laid back, or told
