@@ -6,9 +6,12 @@ import pytest
 import skimage.data
 import torch
 
+from flowpaint import video
+from flowpaint.api.fit import MATCHING, lay
 from flowpaint.errors import ShapeError
-from flowpaint.register import register
-from flowpaint.types import from_raw
+from flowpaint.parts.editors import LookEditor
+from flowpaint.register import agreement, register
+from flowpaint.types import Edit, from_raw
 from flowpaint.warp import pixel_grid, resize, sample_at
 
 HEIGHT, WIDTH = 168, 224
@@ -121,3 +124,83 @@ def test_a_flat_picture_has_no_structure_to_misfit():
 def test_pictures_of_two_sizes_are_refused():
     with pytest.raises(ShapeError, match="source"):
         register(torch.zeros(3, 64, 80), torch.zeros(3, 64, 81))
+
+
+# ------------------------------------------------------------------------------------------------------------- agreement
+
+
+def looked(name, picture):
+    return LookEditor(looks=((name, 1.0),))(picture, Edit(prompt=name), torch.Generator().manual_seed(0))
+
+
+def test_agreement_is_whole_for_the_same_edges_whatever_their_sign_and_colours():
+    assert agreement(photo(), photo()) == pytest.approx(1)
+    assert agreement(1 - photo(), photo()) == pytest.approx(1, abs=1e-4)
+    assert agreement(photo()[[2, 0, 1]], photo()) == pytest.approx(1, abs=1e-4)  # the mean of the channels stays
+    assert agreement(restyled(photo()), photo()) > 0.95
+
+
+@pytest.mark.parametrize("look", ["pencil", "poster", "charcoal", "oil", "warm", "van gogh"])
+def test_looks_agree_with_their_frame_and_with_no_other(look):
+    edited = looked(look, photo())
+    assert agreement(edited, photo()) > 0.4
+    for other in (skimage.data.coffee, skimage.data.chelsea, skimage.data.rocket):
+        assert agreement(edited, photo(other)) < 0.15
+    assert agreement(edited.flip(-1), photo()) < 0.2
+    assert agreement(drifted(edited, shift=(12.0, 0.0)), photo()) < 0.25
+    moved = register(drifted(edited, shift=(8.0, 4.0)), photo()).picture
+    assert agreement(moved, photo()) > 0.4 or look == "van gogh"  # its strokes hide the drift
+
+
+def gratings(turn, height=160, width=200):
+    x, y = pixel_grid(height, width)[0]
+    return (0.5 + 0.4 * torch.sin((x * math.cos(turn) + y * math.sin(turn)) / 4)).expand(3, -1, -1)
+
+
+def test_the_direction_of_edges_counts():
+    """Without angles all of these were edges everywhere; twice the angle makes the opposite of what is perpendicular."""
+    edge = torch.zeros(3, 160, 200)
+    edge[..., 100:] = 1
+    line = torch.zeros(3, 160, 200)
+    line[..., 99:101] = 1
+    assert agreement(line, edge) > 0.8
+    assert agreement(edge.transpose(-1, -2), line.transpose(-1, -2)) > 0.8
+    half, other = gratings(0.0).clone(), gratings(0.0).clone()
+    half[..., 100:], other[..., :100] = gratings(math.pi / 2)[..., 100:], gratings(math.pi / 2)[..., :100]
+    assert agreement(half, half) == pytest.approx(1) and agreement(half, other) == 0
+
+
+def test_agreement_hardly_hangs_on_the_size():
+    found = [agreement(drifted(photo(height=h, width=w), shift=(h / 100, 0.0)), photo(height=h, width=w)) for h, w in SIZES]
+    assert max(found) - min(found) < 0.05
+
+
+SIZES = ((384, 512), (576, 768), (768, 1024))
+
+
+def test_without_edges_there_is_nothing_to_miss():
+    flat = torch.full((3, 64, 80), 0.5)
+    assert agreement(flat, flat) == 1 == agreement(photo(height=64, width=80), flat)
+    assert agreement(flat, photo(height=64, width=80)) == 0
+    with pytest.raises(ShapeError, match="source"):
+        agreement(torch.zeros(3, 64, 80), torch.zeros(3, 64, 81))
+
+
+@pytest.mark.slow
+def test_pictures_edited_by_image_models(shared):
+    clips = {"kitten": "kitten_512x512_8fps", "man_walking": "man_walking_512x512_8fps", "old_man": "old_man_audio_512x512_8fps"}
+    first = {name: video.read(shared / "clips" / f"{file}.mp4").frame(0) for name, file in clips.items()}
+    pictures = sorted((shared / "clips" / "edited_first_frames").glob("*.png"))
+    assert len(pictures) == 6
+    for path in pictures:
+        own, picture = path.stem.partition("__")[0], from_raw(video.read_picture(path))
+        laid = lay(picture, first[own], name=path.name, number=0)
+        assert laid.agreement > 0.44, path
+        assert laid.matches == (path.stem != "kitten__into_a_dog"), laid  # another shape, 6 pixels beside
+        for name in first.keys() - {own}:
+            assert agreement(picture, first[name]) < 0.15 < MATCHING
+        assert agreement(picture.flip(-1), first[own]) < 0.15
+        shifted = drifted(picture, shift=(12.0, 0.0))
+        assert agreement(shifted, first[own]) < (MATCHING if laid.matches else 0.34)
+        again = lay(shifted, first[own], name=path.name, number=0)
+        assert again.matches == laid.matches and (again.agreement > 0.58 or not laid.matches)  # laid back, or told

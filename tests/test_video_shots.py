@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 
 from flowpaint.types import Clip
 from flowpaint.video import read, shots
@@ -30,6 +31,13 @@ def test_hard_cuts_are_found_exactly() -> None:
 def test_a_single_shot_stays_whole() -> None:
     assert starts(scene(1, 30)) == [0]
     assert starts(scene(1, 1)) == [0]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_motion_in_a_very_short_clip_is_no_cut(count: int) -> None:
+    picture = skimage.data.astronaut()[100:292, 100:356]
+    assert starts([np.roll(picture, 3 * index, axis=1) for index in range(count)]) == [0]
+    assert starts([*scene(1, count - 1), *scene(2, 1)]) == [0, count - 1]
 
 
 @pytest.mark.parametrize("length", [1, 2])

@@ -32,7 +32,8 @@ class Options(TypedDict, total=False):
     words.
     `mask`: a picture or video, white where the edit may show. `settings`: fields of the method's parts, as a mapping
     {"flow.preset": "fast"} or as texts "flow.preset=fast". `start`, `end`: times, the end not included. `preview`: the first
-    so many seconds ("2s") at a short side of 256 pixels. `fps`: the rate of folders and arrays. `encoding`: fields of
+    so many seconds ("2s") at a short side of 256 pixels. `strict`: a key picture that does not match its frame is refused, where
+    it otherwise is a warning. `fps`: the rate of folders and arrays. `encoding`: fields of
     `flowpaint.video.Encoding`. `offline`, `commercial_only`, `allow_pickle`: see `flowpaint.weights.Policy`.
     """
 
@@ -50,6 +51,7 @@ class Options(TypedDict, total=False):
     preview: str | None
     side_by_side: bool
     other_shots: OtherShots
+    strict: bool
     allow_damaged: bool
     tonemap: bool
     fps: float | str
@@ -173,7 +175,7 @@ def plan_job(
 
 _AS_THEY_ARE = {
     *("negative", "strength", "keep_colors", "quality", "seed", "device"),
-    *("preview", "side_by_side", "other_shots", "allow_damaged", "tonemap"),
+    *("preview", "side_by_side", "other_shots", "strict", "allow_damaged", "tonemap"),
     *("offline", "commercial_only", "allow_pickle"),
 }
 

@@ -31,9 +31,9 @@ class Job:
     `keyframes` maps times of the input to picture files; `method` is a recipe (`flowpaint.seams.to_dict`), `look` the words
     that say which look was taken, `encoding` the fields of `flowpaint.video.Encoding` that differ from their defaults.
     `by` is the video that lends its colours (kind "colorize"), shown at the input's times with `resample`.
-    Times count in the input, whatever `start` says. `offline`, `commercial_only` and `allow_pickle` are those of
-    `flowpaint.weights.Policy`. Raises `ConfigError` for a word that is not one of a field's choices, `InputError` for a strength
-    outside 0..1 and for colours both kept and taken.
+    With `strict` a key picture that does not match its frame is refused. Times count in the input, whatever `start` says.
+    `offline`, `commercial_only` and `allow_pickle` are those of `flowpaint.weights.Policy`. Raises `ConfigError` for a
+    word that is not one of a field's choices, `InputError` for a strength outside 0..1 and for colours both kept and taken.
     """
 
     kind: Kind = "edit"
@@ -59,6 +59,7 @@ class Job:
     preview: str | None = None
     side_by_side: bool = False
     other_shots: OtherShots = "refuse"
+    strict: bool = False
     allow_damaged: bool = False
     tonemap: bool = False
     fps: str = "24"

@@ -2,29 +2,27 @@
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import seams, timecode, video
 from ..errors import ConfigError, InputError, WeightsError
-from ..register import register
 from ..report import Timings
 from ..seams import Method, Notes
 from ..types import Clip, Raw, from_raw, to_raw
 from ..warp import resize
 from ..weights import Ledger, keeping, nothing_fetched
 from . import first
+from .fit import ASPECT_SLACK, Laid, check_matches, lay
 from .job import WITHOUT_KEYS, Job
 
-ASPECT_SLACK = 0.03  # a key picture may be off by so much in shape
-_SHIFT = 1.0  # pixels of median residual above which a key picture does not lie on its frame
 _PREVIEW_SIDE = 256
 
 Warn = Callable[[str], None]
@@ -60,6 +58,7 @@ class Prepared:
     prompts: Mapping[int, str]
     keyframes: Mapping[int, Tensor]
     finished: frozenset[int]  # key frames that have what the job asks of every edit: they were approved
+    matches: tuple[Mapping[str, Any], ...]  # of each key frame, how well it matches
     mask: Clip | None
     by: Clip | None
     device: str
@@ -97,10 +96,10 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
     prompts = _prompts(job, method, whole, frames.start)
     with timings.stage("key frames"):
-        keyframes, finished = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
+        laid = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
     with timings.stage("shots"):
         shots = tuple(video.shots(clip, warn=notes.warn))
-    passed = _without_keys(job, method, shots, keyframes, first=frames.start, warn=notes.warn)
+    passed = _without_keys(job, method, shots, laid, first=frames.start, warn=notes.warn)
     return Prepared(
         job=job,
         clip=clip,
@@ -110,8 +109,9 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         passed=passed,
         method=method,
         prompts=prompts,
-        keyframes=keyframes,
-        finished=finished,
+        keyframes={index: one.picture for index, one in laid.items()},
+        finished=frozenset(index for index, one in laid.items() if one.finished),
+        matches=tuple(one.to_dict() for one in laid.values()),
         mask=mask,
         by=by,
         device=device,
@@ -289,12 +289,9 @@ def _prompts(job: Job, method: Method, whole: Clip, first: int) -> dict[int, str
     return found
 
 
-def _keyframes(
-    job: Job, given: Given, whole: Clip, clip: Clip, *, frames: range, warn: Warn
-) -> tuple[dict[int, Tensor], frozenset[int]]:
-    """Key pictures laid onto their frames, by number in `clip`, and which of them are finished."""
-    wanted: dict[int, tuple[str, Tensor]] = {}
-    approved: dict[int, bool] = {}  # those among them that came from --approve: whether they are finished
+def _keyframes(job: Job, given: Given, whole: Clip, clip: Clip, *, frames: range, warn: Warn) -> dict[int, Laid]:
+    """Key pictures laid onto their frames, by number in `clip`."""
+    wanted: dict[int, tuple[str, Tensor | first.Approved]] = {}
     named = [(time, path, None) for time, path in job.keyframes.items()]
     for time, name, picture in [*named, *((time, f"the key frame at {time}", one) for time, one in given.keyframes.items())]:
         number = timecode.frame_at(time, whole)
@@ -308,44 +305,19 @@ def _keyframes(
             other = wanted[number - frames.start][0]
             raise InputError(f"{other} and {name} are both for frame {number}. Give one of them.")
         elif picture is None and (known := first.approved(name, number, job)) is not None:
-            wanted[number - frames.start], approved[number - frames.start] = (name, known.picture), known.finished
+            wanted[number - frames.start] = name, known
         else:
             wanted[number - frames.start] = name, from_raw(video.read_picture(name)) if picture is None else picture
     laid = {
-        index: _laid(picture, clip.frame(index), name=name, number=index + frames.start, in_place=index in approved, warn=warn)
+        index: lay(picture, clip.frame(index), name=name, number=index + frames.start)
         for index, (name, picture) in sorted(wanted.items())
     }
-    return laid, frozenset(index for index, finished in approved.items() if finished)
-
-
-def _laid(picture: Tensor, source: Tensor, *, name: str, number: int, in_place: bool, warn: Warn) -> Tensor:
-    """A key picture at the size of its frame and, unless it is known to lie `in_place`, moved there.
-
-    Raises `InputError` for another shape.
-    """
-    height, width = source.shape[-2:]
-    aspect = picture.shape[-1] * height / (picture.shape[-2] * width)
-    if abs(aspect - 1) > ASPECT_SLACK:
-        raise InputError(
-            f"{name} is {picture.shape[-1]}x{picture.shape[-2]}, another shape than the video's {width}x{height}. "
-            "Crop it to the shape of the video; the size does not matter."
-        )
-    fitted = resize(picture[None], height, width)[0]
-    if in_place:  # registering would take strokes for a drift
-        return fitted
-    laid = register(fitted, source)
-    if laid.residual > _SHIFT:
-        warn(
-            f"{Path(name).name} lies {laid.residual:.1f} px beside frame {number} in the median, even after it was moved into "
-            "place. The result will smear there; let the editor keep the picture's layout."
-        )
-    elif laid.moved:
-        warn(f"{Path(name).name} was moved onto frame {number}: {laid.message}")
-    return laid.picture
+    check_matches(laid, clip, strict=job.strict, warn=warn)
+    return laid
 
 
 def _without_keys(
-    job: Job, method: Method, shots: tuple[range, ...], keyframes: Mapping[int, Tensor], *, first: int, warn: Warn
+    job: Job, method: Method, shots: tuple[range, ...], keyframes: Collection[int], *, first: int, warn: Warn
 ) -> frozenset[range]:
     """Shots that nothing is known for, which pass as they are where that is asked for. Raises `InputError` otherwise."""
     if job.kind in WITHOUT_KEYS or getattr(method, "editor", None) is not None:
@@ -361,9 +333,12 @@ def _without_keys(
     bare = [shot for shot in shots if not any(index in shot for index in keyframes)]
     listed = "; ".join(f"frames {shot.start + first} to {shot[-1] + first}: edit frame {shot.start + first}" for shot in bare)
     if bare and job.other_shots == "refuse":
+        rest = "--start and --end around the others"
+        if job.kind == "propagate":  # `edit` has no such option
+            rest = "--other-shots keep to leave these shots as they are"
         raise InputError(
-            f"{len(bare)} of the {len(shots)} shots have no key frame ({listed}). "
-            "Give one for each, or --other-shots keep to leave these shots as they are."
+            f"{len(bare)} of the {len(shots)} shots have no key frame of their own, and none is carried over a cut ({listed}). "
+            f"Give one for each, or {rest}."
         )
     if bare:
         warn(f"{len(bare)} of the {len(shots)} shots have no key frame and stay as they are ({listed}).")

@@ -282,6 +282,7 @@ def _opening(prepared: Prepared) -> dict[str, Any]:
             "pixel_format": clip.codec,
         },
         "shots": [[shot.start + prepared.first, shot[-1] + prepared.first] for shot in prepared.shots],
+        "keyframes": list(prepared.matches),
         "warnings": list(prepared.notes.warnings),
     }
 

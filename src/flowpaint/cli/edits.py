@@ -20,6 +20,7 @@ _KEPT = {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mov"}  # suffixes that take H
 _Video = Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")]
 _Method = Annotated[str, typer.Option(help="A name (`flowpaint list method`) or a recipe file.", metavar="NAME|FILE.toml")]
 _Keys = Annotated[list[str] | None, typer.Option("--keyframe", metavar="TIME=PICTURE", help="An edited frame; may be repeated.")]
+_Strict = Annotated[bool, typer.Option("--strict", help="Refuse a key frame that does not match its frame.")]
 _Shots = Annotated[str, typer.Option(help="Shots without a key frame: refuse, or keep as they are.")]
 
 
@@ -32,6 +33,7 @@ def edit(
     style: Annotated[Path | None, typer.Option(help="A picture whose style the video takes.")] = None,
     method: _Method = "analogy",
     keyframe: _Keys = None,
+    strict: _Strict = False,
     replay: Annotated[Path | None, typer.Option(help="Repeat what is stored in a result or its report.")] = None,
     approve: Annotated[bool, typer.Option("--approve", help="Edit the first frame only, and say how to go on.")] = False,
     what: What,
@@ -51,13 +53,13 @@ def edit(
             raise InputError("--approve makes a picture before the run. Leave out --replay and --dry-run, or --approve.")
         if replay is not None:
             own = (what, words, how, source) != (What(), ImageModel(), How(), Input())
-            if prompt or style or keyframe or own:
+            if prompt or style or keyframe or strict or own:
                 raise InputError("--replay brings its own words and settings. Give at most an input and an output beside it.")
             _make(_replayed(replay, video, weights, out), out, run, talk)
             return
         if video is None:
             raise InputError("There is no input. Name a video, or a result to --replay.")
-        plain = _plain(what, how, source, out) | vars(weights)
+        plain = _plain(what, how, source, out) | vars(weights) | {"strict": strict}
         plain |= {"prompts": _by_time(words.prompts, "prompt", "WORDS"), "negative": words.negative}
         plain["settings"] = [*words.settings(), *how.settings]
         job, _ = api.plan_job(
@@ -116,6 +118,7 @@ def propagate(
     *,
     video: _Video,
     keyframe: _Keys = None,
+    strict: _Strict = False,
     method: _Method = "analogy",
     other_shots: _Shots = "refuse",
     what: What,
@@ -130,7 +133,7 @@ def propagate(
     with talking(manners) as talk:
         from .. import api
 
-        plain = _plain(what, how, source, out) | vars(weights) | {"other_shots": other_shots}
+        plain = _plain(what, how, source, out) | vars(weights) | {"other_shots": other_shots, "strict": strict}
         job, _ = api.plan_job("propagate", video, method=method, keyframes=read_keyframes(keyframe or []), **plain)
         _make(job, out, run, talk)
 
@@ -243,7 +246,7 @@ def _save(result: "Result", talk: Talk, saving: "Saving") -> None:
         numbers = ", ".join(map(str, report["wants_keyframe"][:10]))
         talk.say(f"An edited key frame would help at: {numbers}.")
     talk.say(f"{_count(report['input']['num_frames'], 'frame')} in {report['seconds']['total']:.1f} s.")
-    shown = {name: report[name] for name in ("look", "method", "metrics", "seconds", "wants_keyframe", "warnings")}
+    shown = {name: report[name] for name in ("look", "method", "metrics", "seconds", "keyframes", "wants_keyframe", "warnings")}
     talk.result({"output": made["video"], **made, **shown}, [path for path in made.values() if path])
 
 

@@ -178,6 +178,14 @@ def is_video(found: Source) -> bool:
     return str(config(found, "unet").get("_class_name")) == "VideoUNet"
 
 
+def check_changes(found: Source) -> None:
+    """Nothing, where the model is not written as what differs from another, or that other one is here. Raises `WeightsError`."""
+    from ..networks.difference import check_base
+
+    if found.changes is not None:
+        check_base(found.changes, found.path)
+
+
 def _changed(part: Literal["unet", "controlnet"], found: Source, place: Place) -> Any:
     """The network `part` of a model that is written as what differs from another, None where it is not."""
     from ..networks.difference import read_changed

@@ -215,6 +215,7 @@ class LatentDiffusion:
         Nothing large is kept.
         """
         self._check_loras()
+        loading.check_changes(self._source)
         loading.check_controlnets(self.controlnets, self._source)
         loading.check_targets(self._loras, self._source)
         _ = self.schedule

@@ -6,6 +6,7 @@ float16; FOLDER/difference.json: what the base is called, and the SHA-256 of its
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,9 +55,7 @@ def read_changed(part: Part, folder: Path, base: Path) -> nn.Module:
     Raises `WeightsError` where a file is missing or damaged, or where `base` is not the model that it was written for.
     """
     try:
-        told = json.loads((folder / DIFFERENCE_TABLE).read_text("utf-8"))
-        if told["sha256"][part] != _digest(base / part / UNET_WEIGHTS):
-            raise WeightsError(f"{folder} belongs to another {part} than that of {base}. Give the model it was trained from.")
+        _check_base(part, folder, base)
         network = _CLASSES[part].from_config(json.loads((folder / part / "config.json").read_text("utf-8")))
         network.load_state_dict({**_state(base / part / UNET_WEIGHTS), **load_file(folder / part / CHANGES)}, strict=True)
     except WeightsError:
@@ -67,10 +66,33 @@ def read_changed(part: Part, folder: Path, base: Path) -> nn.Module:
     return changed
 
 
+def check_base(folder: Path, base: Path) -> None:
+    """Nothing, where the model in `base` is the one that the changes in `folder` were written for. Raises `WeightsError`."""
+    try:
+        for part in _CLASSES:
+            _check_base(part, folder, base)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder} cannot be read ({error}). Fetch it again, or write it again.") from error
+
+
+def _check_base(part: str, folder: Path, base: Path) -> None:
+    told = json.loads((folder / DIFFERENCE_TABLE).read_text("utf-8"))
+    if told["sha256"][part] != _digest(base / part / UNET_WEIGHTS):
+        raise WeightsError(f"{folder} belongs to another {part} than that of {base}. Give the model it was trained from.")
+
+
 def _state(path: Path) -> dict[str, Tensor]:
     return load_file(path) if path.is_file() else {}
 
 
 def _digest(path: Path) -> str:
     """The SHA-256 of a file, "" where there is none."""
-    return sha256_of(path) if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    told = path.stat()
+    return _digest_of(path, (told.st_size, told.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _digest_of(path: Path, _state: tuple[int, int]) -> str:
+    return sha256_of(path)  # of some gigabytes: once, while the file stays as it is

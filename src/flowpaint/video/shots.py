@@ -13,6 +13,7 @@ from .border import Warn, ignore
 
 _WIDTH = 256  # pixels: a cut changes the whole picture, so a small one shows it, at a fraction of the time
 _WINDOW = 2  # frames on either side that a jump must stand out from
+_LEAST, _LEAST_ALONE = 15.0, 35.0  # change of a cut, in levels; the second in clips too short for a jump to stand out from others
 _FLASH = 3  # frames: two jumps no further apart may be one flash
 _THUMB = (32, 18)
 
@@ -22,7 +23,8 @@ def shots(clip: Clip, *, warn: Warn = ignore) -> list[range]:
 
     PySceneDetect's adaptive detector compares each frame's change (hue, saturation, brightness) with its neighbours', so
     fast motion is no cut. It counts frames, whatever their time stamps. A flash, after which the same picture goes on, is
-    no cut; a stray frame of another shot at either end is a shot of its own, and is warned of.
+    no cut; a stray frame of another shot at either end is a shot of its own, and is warned of. Clips of two and three frames
+    have too few neighbours: there a change by 35 levels is a cut (measured: motion up to 34, cuts from 36 on).
     """
     cuts = _without_flashes(clip, _jumps(clip))
     found = [range(start, stop) for start, stop in zip([0, *cuts], [*cuts, len(clip)], strict=True)]
@@ -34,7 +36,8 @@ def shots(clip: Clip, *, warn: Warn = ignore) -> list[range]:
 
 def _jumps(clip: Clip) -> list[int]:
     """The frames that differ from the one before as from another shot."""
-    detector = AdaptiveDetector(min_scene_len=1, window_width=_WINDOW)
+    least = _LEAST if len(clip) > _WINDOW + 1 else _LEAST_ALONE
+    detector = AdaptiveDetector(min_scene_len=1, window_width=_WINDOW, min_content_val=least)
     last = len(clip) - 1
     jumps: list[int] = []
     small: npt.NDArray[np.uint8] | None = None
