@@ -15,7 +15,7 @@ from flowpaint.diffusion.vace import WanVace
 from flowpaint.errors import ConfigError, InputError, ResourceError, WeightsError
 from flowpaint.hints import Repaired
 from flowpaint.methods.flowvid import FlowVid
-from flowpaint.methods.windows import composite
+from flowpaint.methods.windows import composite, missed_by_colours
 from flowpaint.parts.editors import DiffusionEditor
 from flowpaint.seams import MemoryStore, Run
 from flowpaint.types import Clip, Edit, Flow, to_raw
@@ -321,19 +321,47 @@ def test_colours_are_led_back_to_the_edited_frame_or_to_what_it_became(monkeypat
 # ------------------------------------------------------------------------------------------------------------- composite
 
 
-def test_what_is_sure_stays_to_the_bit_and_what_is_not_is_replaced_without_a_seam():
+def doubtful_clip():
+    """A clip, the same brighter by 0.1, and trust: full, none in a square, none anywhere."""
     base = Clip.from_array(torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 0.2 + 0.4)
-    other = Clip.from_array((base.frames + 0.1).clamp(0, 1))  # the same picture, brighter
     sure = torch.ones(1, 1, 32, 32)
     doubtful = sure.clone()
     doubtful[..., 10:20, 10:20] = 0
-    found = composite(base, lambda index: (sure, doubtful, 0 * sure)[index], other)
+    return base, Clip.from_array((base.frames + 0.1).clamp(0, 1)), lambda index: (sure, doubtful, 0 * sure)[index]
+
+
+def test_what_is_sure_stays_to_the_bit_and_what_is_not_is_replaced_without_a_seam():
+    base, other, trust = doubtful_clip()
+    found = composite(base, trust, other, missed=1.0)
     assert (found.raw(0) == base.raw(0)).all()
     outside = torch.ones(64, 64, dtype=torch.bool)
     outside[14:46, 14:46] = False
     assert torch.equal(found.frame(1)[:, outside], base.frame(1)[:, outside])
     assert (found.frame(1) - base.frame(1)).abs().max() < 0.02  # a shift of colour is undone
     assert (found.frame(2) - other.frame(2)).abs().max() <= 1 / 255
+    noise = Clip.from_array(torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(2)))
+    inside = composite(base, trust, noise, missed=1.0).frame(1)[:, 24:36, 24:36]
+    assert (inside - base.frame(1)[:, 24:36, 24:36]).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize(("missed", "taken"), [(0.0, 0.0), (0.009, 0.0), (0.015, 0.5), (0.03, 1.0)])
+def test_a_picture_that_is_further_off_than_colours_alone_is_not_taken(missed, taken):
+    base, _, trust = doubtful_clip()
+    wrong = base.frames.clone()
+    up = (torch.arange(64) % 8 < 4).float()[:, None]
+    wrong += 0.1 * (2 * up - 1)  # its error is 0.01 everywhere, and no shift of colour
+    found = composite(base, trust, Clip.from_array(wrong), missed=missed)
+    apart = (found.frame(1) - base.frame(1))[:, 26:34, 26:34].abs()
+    assert float(apart.mean()) == pytest.approx(0.1 * taken, abs=0.022)
+    assert taken > 0 or (found.raw(1) == base.raw(1)).all()
+
+
+def test_colours_tell_all_of_a_grade_and_little_of_a_drawing(textured_pan):
+    clip = textured_pan.clip
+    grade = {0: (clip.frame(0) * 0.5 + 0.2), 5: clip.frame(5) * 0.5 + 0.2}
+    drawing = {0: (clip.frame(0) - clip.frame(0).roll(2, -1)).abs().mean(0).expand(3, -1, -1).mul(8).clamp(0, 1)}
+    assert missed_by_colours(grade, clip) < 1e-5 and missed_by_colours({0: clip.frame(0)}, clip) < 1e-6
+    assert missed_by_colours(drawing, clip) > 1e-3
 
 
 def test_analogy_is_sure_of_the_edited_frame_and_not_of_what_it_does_not_show(moving_square):
@@ -348,8 +376,9 @@ def test_analogy_is_sure_of_the_edited_frame_and_not_of_what_it_does_not_show(mo
 
 
 def test_repair_occluded_leaves_what_analogy_is_sure_of(monkeypatch, model, moving_square):
-    clip, keys = moving_square.clip, edited(moving_square.clip, 0)
-    scripted(monkeypatch, made=lambda told: torch.rand(told.warped.shape, generator=torch.Generator().manual_seed(0)))
+    clip = moving_square.clip
+    keys = {0: torch.rand(clip.frame(0).shape, generator=torch.Generator().manual_seed(1))}  # no colour tells it
+    scripted(monkeypatch, made=lambda told: told.warped)
     analogy = torch.stack(list(seams.build("propagator", "analogy")(clip, keys, Edit(), Run())))
     found = shown(flowvid(model, repair="occluded", calibrate="none"), clip, keys)
     same = (found == analogy).all(dim=1)

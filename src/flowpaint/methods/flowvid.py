@@ -44,7 +44,7 @@ class FlowVid:
     frame of the one before, by its latent. Pictures are denoised at a short side of `side` pixels (0: the model's own).
     `calibrate` moves the colours of each to those of the edited frame ("plain", the paper's), or to what these have become in
     the source since then ("source-relative"). `repair` "occluded" takes the network's picture only where `propagate`, given the
-    edited frames alone, is not confident of its own.
+    edited frames alone, is not confident of its own (`windows.composite`).
 
     `num_steps`, `guidance` (none: 7.5, Wan's 5), `rescale` (none: 0.7 with quality best, else 0), `solver`, `noise`:
     `diffusion.repair.Pace`; `hints`, `pooling`, `inject`, `injected`, `source_prompt`: `TrainedRepairer`; `strength`, `held`:
@@ -123,7 +123,8 @@ class FlowVid:
             return self._repaired(clip, anchors, edit, run)
         apart = replace(run, store=PrefixedStore(run.store, "between: "), notes=Notes())  # of two passes one is reported
         plain, trust = self.propagate.with_trust(clip, anchors, edit, run)  # type: ignore[attr-defined]  # see check
-        return windows.composite(plain, trust, self._repaired(clip, anchors, edit, apart))
+        missed = windows.missed_by_colours(anchors, clip)
+        return windows.composite(plain, trust, self._repaired(clip, anchors, edit, apart), missed)
 
     def _anchors(self, clip: Clip, edit: Edit, run: Run) -> Mapping[int, Tensor]:
         """The edited frames."""

@@ -8,11 +8,12 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from ..carry import finished
+from ..carry import finished, within
 from ..colour import calibrated, foretold, moments
 from ..diffusion.translate import Conditions, fitted, source_frames
 from ..enlarge import enlarge
 from ..hints import GRAY, Hinted, Repaired, Repairer, first_to_each, hint
+from ..regression import ColourMap
 from ..seams import FlowEstimator, Run
 from ..smoothing import box, extend
 from ..types import Clip, Edit, Raw, from_raw, to_raw
@@ -23,6 +24,7 @@ Trust: TypeAlias = Callable[[int], Tensor]
 
 _SEEN = 0.1  # of a frame that an anchor must show for the frame to lean on it
 _LOST, _SURE = 0.15, 0.4  # trust up to which a propagated picture is replaced, and from which it stays
+_COMPARED = 128  # short side at which it is measured what colours tell of an edit
 _FEATHER = 5  # pixels over which the edge of what is replaced fades
 _REACH = 4.0  # pixels over which the colours around lead what is put in
 
@@ -210,19 +212,39 @@ def laid(
     return warped, mask, nearest
 
 
-def composite(sure: Clip, trust: Trust, repaired: Clip) -> Clip:
+def composite(sure: Clip, trust: Trust, repaired: Clip, missed: float) -> Clip:
     """`sure` where its `trust` [1, 1, h, w] in [0, 1] is high, else `repaired`, led to the colours around.
 
-    Frames that are sure everywhere stay as they are, to the bit.
+    What `sure` shows where it has no answer follows from the source's colours, and misses of the edit what these do not tell:
+    `missed`, a mean square (`missed_by_colours`). A frame of `repaired` that is further than that from `sure` where this is sure
+    is not taken, and not wholly up to half of it. Frames of which nothing is replaced stay as they are, to the bit.
     """
 
     def read(index: int) -> Raw:
-        doubt = ((_SURE - trust(index)) / (_SURE - _LOST)).clamp(0.0, 1.0)
-        if not bool((doubt > 0).any()):
+        sureness = trust(index)
+        doubt = ((_SURE - sureness) / (_SURE - _LOST)).clamp(0.0, 1.0)
+        if missed == 0 or not bool((doubt > 0).any()):
             return sure.raw(index)
         base, picture = sure.frame(index)[None], repaired.frame(index)[None]
-        share = box(resize(doubt.to(base), *base.shape[-2:]), _FEATHER)
+        small = tuple(resize(one, *doubt.shape[-2:]) for one in (base, picture))
+        error = ((small[0] - small[1]).square().mean(dim=1, keepdim=True) * (doubt <= 0)).sum() / (doubt <= 0).sum().clamp_min(1)
+        gain = float((missed / error.clamp_min(1e-8) - 1).clamp(0.0, 1.0))
+        share = box(resize(gain * doubt.to(base), *base.shape[-2:]), _FEATHER)
         led = picture + extend(base - picture, (share <= 0).to(base), _REACH)
-        return to_raw(torch.lerp(base, led, share)[0].clamp(0.0, 1.0), sure.bits)
+        return to_raw(torch.lerp(base, led, share)[0].clamp(0.0, 1.0), sure.bits) if gain > 0 else sure.raw(index)
 
     return sure.with_frames(read)
+
+
+def missed_by_colours(edited: Mapping[int, Tensor], clip: Clip) -> float:
+    """What a map of colours misses of an edit, a mean square over the `edited` frames, pictures [3, H, W] in [0, 1] by number."""
+    rests = []
+    for index, picture in edited.items():
+        before, after = (_compared(one) for one in (clip.frame(index), picture))
+        rests.append(float((after - ColourMap.fit(before, after)(before).clamp(0.0, 1.0)).square().mean()))
+    return sum(rests) / len(rests)
+
+
+def _compared(picture: Tensor) -> Tensor:
+    """`picture` [3, H, W] at a short side of at most 128: [1, 3, h, w]."""
+    return within(picture, _COMPARED)[None]
