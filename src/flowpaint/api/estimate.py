@@ -57,7 +57,7 @@ def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
         "keyframes_given": given,
         "keyframes_made": made,
         "more_by_tracking": edits and hasattr(prepared.method, "lost"),
-        "more_by_difference": edits and hasattr(prepared.method, "placing"),
+        "more_by_difference": edits and hasattr(prepared.method, "shortest"),
         "output": _output(files.video, shown.width, shown.height, result),
         "run_folder": str(saving.get("run") or run_folder(job.output)),
         "estimate": _costs(result, len(made)),
