@@ -69,11 +69,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where and how a network works: `home` keeps it on the CPU until it is needed."""
+    """Where and how a network works: `home` keeps it on the CPU until it is needed, `channels_last` lays out its convolutions'
+    weights with the channels of a pixel side by side."""
 
     device: torch.device
     dtype: torch.dtype
     home: bool = False
+    channels_last: bool = False
 
     @property
     def start(self) -> torch.device:
@@ -381,5 +383,6 @@ def _readable(what: str) -> "Iterator[None]":
 
 
 def _finished(network: Any, place: Place) -> nn.Module:
-    done: nn.Module = network.to(place.start).eval().requires_grad_(False)
-    return done
+    moved = network.to(place.start)
+    done: nn.Module = moved.to(memory_format=torch.channels_last) if place.channels_last else moved
+    return done.eval().requires_grad_(False)

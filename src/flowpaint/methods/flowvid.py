@@ -45,6 +45,7 @@ class FlowVid:
     edited frames alone, is not confident of its own.
 
     `num_steps`, `guidance`, `rescale` (none: 0.7 with quality best, else 0), `solver`, `noise`: `diffusion.repair.Pace`;
+    `control_every`, `control_until`, `deep_every`, which leave out work: `diffusion.shortcuts.Shortcuts`;
     `hints`, `pooling`, `inject`, `injected`, `source_prompt`: `TrainedRepairer`; `strength`, `held`: `ImageRepairer`.
     """
 
@@ -63,6 +64,9 @@ class FlowVid:
     rescale: float | None = None
     solver: SolverChoice = "ddim"
     noise: Literal["shared", "per_frame"] = "per_frame"
+    control_every: int = 1
+    control_until: float = 1.0
+    deep_every: int = 1
     side: int = 0
     calibrate: windows.Calibration = "plain"
     hints: tuple[Hint, ...] = HINTS
@@ -81,6 +85,7 @@ class FlowVid:
                 f"injected, strength, held, rescale) cannot be repaired. Give {_LEAST} frames and a stride of 1 or more, 0 or "
                 f"{_LEAST_SIDE} pixels and more, and shares from 0 to 1."
             )
+        _ = self._pace(0.0)  # refuses shortcuts that are none
 
     def for_model(self, weights: str) -> "FlowVid":
         """This method with the model that `weights` means to it: for the image model "mini" the network that was made of it."""
@@ -180,7 +185,7 @@ class FlowVid:
 
     def _repairer(self, model: LatentDiffusion, run: Run) -> Repairer:
         rescale = (0.7 if run.quality == "best" else 0.0) if self.rescale is None else self.rescale
-        pace = Pace(num_steps=self.num_steps, guidance=self.guidance, rescale=rescale, solver=self.solver, noise=self.noise)
+        pace = self._pace(rescale)
         if not model.binds_frames:
             return ImageRepairer(model=model, pace=pace, strength=self.strength, held=self.held)
         return TrainedRepairer(
@@ -191,4 +196,16 @@ class FlowVid:
             inject=self.inject,
             injected=self.injected,
             source_words=self.source_prompt,
+        )
+
+    def _pace(self, rescale: float) -> Pace:
+        return Pace(
+            num_steps=self.num_steps,
+            guidance=self.guidance,
+            rescale=rescale,
+            solver=self.solver,
+            noise=self.noise,
+            control_every=self.control_every,
+            control_until=self.control_until,
+            deep_every=self.deep_every,
         )
