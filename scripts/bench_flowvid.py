@@ -9,9 +9,14 @@ over every frame ("film"). Cases are worked on one by one, each a line in OUTPUT
     python scripts/bench_flowvid.py run OUTPUT.jsonl [--clips FOLDER] [--scenes 6] [--model NAME] [--share 0/2] [--sheets FOLDER]
         [--set field=value] [--ablation]
     python scripts/bench_flowvid.py report OUTPUT.jsonl...
+
+How fast it is says another file, `flowvid_speed.py`, to which this hands over:
+
+    python scripts/bench_flowvid.py speed [--small | --cpu-mini] [--help]
 """
 
 import os
+import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -27,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowpaint import seams, video
+from flowpaint import video
 from flowpaint.api.choose import choose_method
 from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.diffusion.repair import TrainedRepairer
@@ -35,10 +40,10 @@ from flowpaint.evaluation.aggregate import interval, sign_flip
 from flowpaint.evaluation.known_edits import edited, prepared
 from flowpaint.hints import Hinted, Repaired, Repairer
 from flowpaint.methods.flowvid import FlowVid
+from flowpaint.runs import PrefixedStore
 from flowpaint.scenes import clip as scene_clip
 from flowpaint.scenes import edit as scene_edit
 from flowpaint.scenes import sample_scene
-from flowpaint.runs import PrefixedStore
 from flowpaint.seams import MemoryStore, Run
 from flowpaint.types import Clip, Edit, from_raw, to_raw
 
@@ -176,6 +181,11 @@ def report(files: list[Path]) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["speed"]:
+        import flowvid_speed
+
+        flowvid_speed.main(sys.argv[2:])
+        return
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("what", choices=("run", "report"))
     options.add_argument("files", nargs="+", type=Path)
@@ -194,7 +204,11 @@ def main() -> None:
     assert isinstance(chosen, FlowVid)
     method = Listening(**{name: getattr(chosen, name) for name in chosen.__dataclass_fields__})
     mine, of = (int(part) for part in given.share.split("/"))
-    done = {json.loads(line)["name"] for line in given.files[0].read_text("utf-8").splitlines()} if given.files[0].exists() else set()
+    done = (
+        {json.loads(line)["name"] for line in given.files[0].read_text("utf-8").splitlines()}
+        if given.files[0].exists()
+        else set()
+    )
     for number, (name, source, truth, stride) in enumerate(cases(given.clips, given.scenes)):
         if number % of != mine or name in done:
             continue

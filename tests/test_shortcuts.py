@@ -1,5 +1,7 @@
 """What is left out of some steps: how often networks are run, what comes out, and that nothing stale is used."""
 
+import gc
+import weakref
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
@@ -311,20 +313,32 @@ def through(backend, monkeypatch):
     return made
 
 
-def test_compiling_that_fails_says_what_to_do(networks, monkeypatch):
+def test_compiling_that_fails_says_what_to_do(monkeypatch):
     def backend(*_):
         raise OSError("no compiler here")
 
-    through(backend, monkeypatch)
-    compiling._FORMS.pop(networks.unet, None)
-    torch._dynamo.reset()
-    denoise = Denoiser(replace(networks, controlnets=(), compiled="compile"), replace(told(networks), controls=()))
-    with pytest.raises(ConfigError, match=r"(?s)Compiling the network failed.*no compiler here.*compiled=none"):
-        denoise(draw(3, 4, 8, 8, seed=3), 500)
-    compiling._FORMS.pop(networks.unet, None)
+    made, network = through(backend, monkeypatch), torch.nn.Linear(2, 2)
+    refused = pytest.raises(ConfigError, match=r"(?s)Compiling the network failed.*no compiler here.*compiled=none")
+    with refused, compiling.compiling("compile"):
+        form(network, compiled="compile")(torch.zeros(1, 2))
+    assert made == [{"mode": "default", "dynamic": False}]
+    assert isinstance(network(torch.zeros(1, 2)), torch.Tensor)  # itself it is as it was
+    form(network, compiled="graphs")
+    assert made[1]["mode"] == "reduce-overhead" and len(made) == 2
+    assert form(network, compiled="graphs") is form(network, compiled="graphs")
 
 
-@pytest.mark.slow  # a minute
+def test_forms_do_not_keep_a_network_alive():
+    network = tiny_unet()
+    held, _ = weakref.ref(network), (form(network, "whole"), form(network, "shallow"))
+    assert len(compiling._FORMS[network]) == 2
+    del network, _
+    gc.collect()
+    assert held() is None
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, when its compiler is loaded
+@pytest.mark.slow  # minutes
 def test_compiled_networks_say_the_same(video_model, tmp_path):
     unet = video_model.unet()
     control = save_controlnet(tmp_path / "control", tiny_unet("2"))

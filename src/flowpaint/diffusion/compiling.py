@@ -55,7 +55,7 @@ def compiling(compiled: Compiled) -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        told = str(error).strip().splitlines()[0]
+        told = " ".join(str(error).split("\n")[:2]).strip()  # the first line may only name the backend
         raise ConfigError(
             f"Compiling the network failed: {told}. Install what torch.compile needs (a C++ compiler, on a GPU Triton), or set "
             "model.compiled=none."
