@@ -12,7 +12,7 @@ import torch
 from flowpaint.diffusion import compiling
 from flowpaint.diffusion.compiling import form
 from flowpaint.diffusion.denoising import Conditions, Denoiser, Networks, SourceStream
-from flowpaint.diffusion.hooked import Hooks, State, during, hooked
+from flowpaint.diffusion.hooked import Hooks, State, during, hooked, sites
 from flowpaint.diffusion.levels import Schedule
 from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.diffusion.repair import Pace
@@ -68,6 +68,7 @@ def counted(networks):
     """How often each block and the ControlNet are run."""
     calls, unet = Counter(), networks.unet
     modules = {"control": networks.controlnets[0][0], "mid": unet.mid_block}
+    modules["downsampler"] = unet.down_blocks[0].downsamplers[0]
     modules |= {f"down{place}": one for place, one in enumerate(unet.down_blocks)}
     modules |= {f"up{place}": one for place, one in enumerate(unet.up_blocks)}
 
@@ -135,7 +136,7 @@ def test_deep_blocks_are_run_every_other_step(networks, control):
     denoise = denoiser(networks, deep_every=2, control_until=1.0 if control else 0.0)
     with counted(networks) as calls:
         found = [step(denoise, x, number) for number in range(NUM_STEPS)]
-    deep = ("down1", "down2", "down3", "mid", "up0", "up1", "up2")
+    deep = ("downsampler", "down1", "down2", "down3", "mid", "up0", "up1", "up2")
     assert {calls[one] for one in deep} == {NUM_STEPS // 2} and calls["up3"] == NUM_STEPS
     plain = denoiser(networks, control_until=1.0 if control else 0.0)(x, 500)
     assert torch.equal(found[0], plain)
@@ -228,7 +229,8 @@ def test_after_an_error_the_networks_are_as_they_were(networks):
         handle.remove()
         assert torch.equal(denoiser(networks)(x, 500), whole)
         assert torch.equal(step(denoise, x, 0), whole)
-    assert [len(one._forward_hooks) for one in unet.up_blocks] == hooks
+    assert [len(one._forward_hooks) for one in unet.up_blocks] == hooks == [0, 0, 0, 0]
+    assert form(unet, "whole")._seen == []  # nothing of the calls that failed stays in memory
 
 
 def test_a_walk_that_begins_again_finds_nothing_old(networks):
@@ -241,8 +243,11 @@ def test_a_walk_that_begins_again_finds_nothing_old(networks):
             work(denoise, x, times, **({"run": Run()} if work is sample else {}))
             counts.append((calls["mid"] - before[0], calls["control"] - before[1]))
         assert counts == [(1, 1)] * 5
+        for _ in range(2):  # of two steps the first follows on the second of the walk before, backwards
+            sample(denoise, x, noise_levels(2, schedule=SCHEDULE), run=Run())
+        assert calls["mid"] == calls["control"] == 7
         invert(denoise, x, times, refine=1)
-        assert calls["mid"] == 5 + 2 + 3  # the last round of a step looks at latents that were just found: never at what is kept
+        assert calls["mid"] == 7 + 2 + 3  # the last round of a step looks at latents that were just found: never at what is kept
 
 
 def test_frames_are_kept_apart():
@@ -328,32 +333,45 @@ def test_compiling_that_fails_says_what_to_do(monkeypatch):
     assert form(network, compiled="graphs") is form(network, compiled="graphs")
 
 
-def test_forms_do_not_keep_a_network_alive():
+def test_forms_do_not_keep_a_network_alive(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda module, **_: torch.nn.Sequential(module))
     network = tiny_unet()
-    held, _ = weakref.ref(network), (form(network, "whole"), form(network, "shallow"))
-    assert len(compiling._FORMS[network]) == 2
-    del network, _
+    held = weakref.ref(network)
+    for part in ("network", "whole", "shallow"):
+        form(network, part, "compile")
+    assert len(compiling._FORMS[network]) == 3
+    del network
     gc.collect()
     assert held() is None
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, when its compiler is loaded
-@pytest.mark.slow  # minutes
-def test_compiled_networks_say_the_same(video_model, tmp_path):
+@pytest.mark.slow  # a minute; traced, not made into machine code, which takes ten
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+def test_compiled_networks_say_the_same(video_model, tmp_path, monkeypatch):
+    graphs = []
+
+    def counting(graph, inputs):
+        graphs.append(len(graph.graph.nodes))
+        return aot_eager(graph, inputs)
+
+    aot_eager = torch._dynamo.lookup_backend("aot_eager")
+    through(counting, monkeypatch)
+    torch._dynamo.reset()
     unet = video_model.unet()
     control = save_controlnet(tmp_path / "control", tiny_unet("2"))
     plain = replace(video_model, controlnets=(str(control),))
     fast = replace(plain, compiled="compile")
     text, concat, x = plain.embed(Edit(prompt="a dog")), draw(3, 9, 8, 8, seed=1), draw(3, 4, 8, 8, seed=2)
     maps = [draw(3, 3, 64, 64, seed=4).sigmoid()]
-    shortcuts = Shortcuts(deep_every=2)
-    for more in ({}, {"shortcuts": shortcuts}):
-        made = [one.denoiser(text, maps, concat=concat, **more) for one in (fast, plain)]
-        for number, t in enumerate((500, 480, 460)):
+    for more, counts in (({}, [2, 2, 2, 2]), ({"shortcuts": Shortcuts(deep_every=2)}, [3, 4, 4, 4])):
+        made, found_graphs = [one.denoiser(text, maps, concat=concat, **more) for one in (fast, plain)], []
+        for number, t in enumerate((500, 480, 460, 440)):
             found, exact = (step(one, x, number, t=t) for one in made)
             torch.testing.assert_close(found, exact, atol=1e-3, rtol=0)
+            found_graphs.append(len(graphs))
+        assert found_graphs == counts  # each form in one piece, and never anew for another time
     seen = []
     with hooked(unet, Hooks(attention=lambda *given: seen.append(given[3]))):
         found = fast.denoiser(text, maps, concat=concat)(x, 500)
     torch.testing.assert_close(found, plain.denoiser(text, maps, concat=concat)(x, 500), atol=1e-3, rtol=0)
-    assert len(seen) > 10
+    assert len(seen) == len([site for site in sites(unet) if site.kind == "attention"])
