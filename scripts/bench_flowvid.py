@@ -9,9 +9,14 @@ over every frame ("film"). Cases are worked on one by one, each a line in OUTPUT
     python scripts/bench_flowvid.py run OUTPUT.jsonl [--clips FOLDER] [--scenes 6] [--model NAME] [--share 0/2] [--sheets FOLDER]
         [--set field=value] [--ablation]
     python scripts/bench_flowvid.py report OUTPUT.jsonl...
+
+How fast it is says another file, `flowvid_speed.py`, to which this hands over:
+
+    python scripts/bench_flowvid.py speed [--small | --cpu-mini] [--help]
 """
 
 import os
+import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -176,6 +181,11 @@ def report(files: list[Path]) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["speed"]:
+        import flowvid_speed
+
+        flowvid_speed.main(sys.argv[2:])
+        return
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("what", choices=("run", "report"))
     options.add_argument("files", nargs="+", type=Path)

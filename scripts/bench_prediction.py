@@ -1,7 +1,7 @@
 """Why FlowVid predicts v: two short trainings at 64 pixels, alike but for the target, and the colour of what they draw.
 
 A network of `mini`'s size with random weights learns to repair hints, once with v-prediction and zero terminal SNR, once as
-Stable Diffusion 1.x does, by the noise (eps). Both see the same clips, noise and times. Each draws held-out clips from pure noise;
+Stable Diffusion 1.x does, by the noise (eps). Both see the same clips, noise and times. Each draws held-out clips from noise;
 shown is how far the mean of a whole clip is from the true one, in levels of 255, and its error.
 
     python scripts/bench_prediction.py --data HINTS --judged HINTS --base FOLDER [--steps 1200] [--batch 4] [--clips 16]
@@ -120,9 +120,8 @@ def main() -> None:
             print(f"{target}: shift of the mean colour {shifts[target].mean():.1f} levels, {np.mean(errors):.1f} dB", flush=True)
     apart = shifts["eps"] - shifts["v"]
     low, high = interval(apart) or (np.nan, np.nan)
-    print(
-        f"eps - v: {apart.mean():+.1f} levels ({low:+.1f} to {high:+.1f}), p {sign_flip(apart):.4f}, {(apart > 0).sum()} of {len(apart)}"
-    )
+    told = f"{apart.mean():+.1f} levels ({low:+.1f} to {high:+.1f}), p {sign_flip(apart):.4f}"
+    print(f"eps - v: {told}, above 0 in {(apart > 0).sum()} of {len(apart)}")
 
 
 if __name__ == "__main__":

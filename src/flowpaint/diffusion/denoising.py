@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, InputError, ShapeError
 from ..types import check_shape
+from .compiling import Compiled, compiling, form
 from .hooked import State, alone, current, during, is_hooked
 from .levels import Level, Schedule, to_x0
 from .memory import Pad, bring, enough_memory
+from .shortcuts import Kept, Shortcuts, detached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,6 +28,7 @@ class Networks:
     batch: int
     multiple: int
     offload: bool
+    compiled: Compiled = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +52,7 @@ class Conditions:
     `text` [2, L, D] or [2, T, L, D], row 0 without or against the prompt; `controls` pictures [T, 3, H, W] in [0, 1], one for
     each ControlNet; `concat` [T, C, h, w] joined to the latents' channels; `image` [2, T or 1, N, D] for an IP-Adapter that is
     in the network. `frames` are the numbers of the frames that the rows belong to. `rescale` in [0, 1] takes back what guidance
-    adds to the spread of the prediction (Lin et al., WACV 2024, Eq. 15 and 16).
+    adds to the spread of the prediction (Lin et al., WACV 2024, Eq. 15 and 16). `shortcuts` leave out work in some steps.
     """
 
     text: Tensor
@@ -60,6 +63,7 @@ class Conditions:
     frames: tuple[int, ...] = ()
     rescale: float = 0.0
     source: SourceStream | None = None
+    shortcuts: Shortcuts = Shortcuts()
 
 
 class Denoiser:
@@ -67,11 +71,15 @@ class Denoiser:
 
     Without other word the rows of x are those of the conditions; in `during(State(frames=...))` they are those frames. Guidance
     is classifier-free (Ho and Salimans, 2022, Eq. 6 with scale s = 1 + w): u + s (c - u); at 1 only the prompt's row is run.
+    With shortcuts it keeps what it computed in earlier steps, told by `during`. A compiled network runs as it is while hooks are
+    laid in: they are not compiled.
     """
 
     def __init__(self, networks: Networks, told: Conditions) -> None:
         self._networks, self._told = networks, told
         self.schedule = networks.schedule
+        self._control: Kept[dict[str, Any]] = Kept()
+        self._deep: Kept[Tensor] = Kept()
         self._check()
 
     def _check(self) -> None:
@@ -138,23 +146,23 @@ class Denoiser:
             for start in range(0, len(x), size):
                 chosen = slice(start, start + size)
                 part = replace(state, frames=frames[chosen])
-                with during(part):
+                with during(part), compiling(kit.compiled):
                     parts.append(self._output(x[chosen], level, part))
             output = parts[0] if len(parts) == 1 else torch.cat(parts)
             return to_x0(output, x.float(), level, self.schedule.prediction)
 
     def _output(self, x: Tensor, level: Level, state: State) -> Tensor:
         """What the network says about x, guided: [T, C, h, w], float32."""
-        kit, told = self._networks, self._told
+        told, kit = self._told, self._networks
         given = {"encoder_hidden_states": self._text(state).to(x.device, kit.dtype), "return_dict": False}
         rows, joined = self._latents(x, level, state)
-        more = self._residuals(rows, joined, state, given)
-        if self._binds:
-            more["num_frames"] = len(state.frames)
+        residuals = self._controlled(rows, joined, state, given)
+        more: dict[str, Any] = {"num_frames": len(state.frames)} if self._binds else {}
         if told.image is not None:
             image = [self._streams(told.image, state).to(x.device, kit.dtype)]
             more["added_cond_kwargs"] = {"image_embeds": image}
-        output: Tensor = kit.unet(joined, state.t, **given, **more)[0].float()
+        output = self._network(joined, state, residuals, {**given, **more})
+        output = output.to(torch.float32, copy=kit.compiled == "graphs")
         outputs = dict(zip(state.streams, output.chunk(len(state.streams)), strict=True))
         if "uncond" not in outputs:
             return outputs["cond"]
@@ -175,6 +183,41 @@ class Denoiser:
         latents = torch.cat(rows)
         return latents, torch.cat((latents, torch.cat(joined)), dim=1) if joined else latents
 
+    def _network(self, joined: Tensor, state: State, residuals: dict[str, Any], given: dict[str, Any]) -> Tensor:
+        """What the UNet says about `joined`, its deep part from an earlier step where the shortcuts allow it."""
+        unet, every, t = self._networks.unet, self._told.shortcuts.deep_every, self._time(state, joined)
+        compiled: Compiled = "none" if is_hooked(unet) else self._networks.compiled
+        output: Tensor
+        if every == 1:
+            output = form(unet, compiled=compiled)(joined, t, **residuals, **given)[0]
+            return output
+        key = state.streams, joined.shape, bool(residuals)
+        deep = self._deep.get(state, key, every)
+        if deep is not None:
+            output = form(unet, "shallow", compiled)(joined, t, deep=deep, residuals=residuals, **given)
+            return output
+        output, deep = form(unet, "whole", compiled)(joined, t, **residuals, **given)
+        self._deep.put(state, key, detached(deep) if compiled == "graphs" else deep)
+        return output
+
+    def _time(self, state: State, x: Tensor) -> int | Tensor:
+        """The time for networks; one that is compiled would be compiled anew for each number, but not for each tensor."""
+        return state.t if self._networks.compiled == "none" else torch.tensor(state.t, device=x.device)
+
+    def _controlled(self, rows: Tensor, joined: Tensor, state: State, given: dict[str, Any]) -> dict[str, Any]:
+        """What the ControlNets add, as far as the shortcuts let them, of this step or an earlier one."""
+        shortcuts = self._told.shortcuts
+        if not self._networks.controlnets or not shortcuts.controlled(state):
+            return {}
+        key = state.streams, joined.shape
+        found = self._control.get(state, key, shortcuts.control_every)
+        if found is None:
+            found = self._residuals(rows, joined, state, given)
+            if shortcuts.control_every > 1:
+                found = detached(found) if self._networks.compiled == "graphs" else found
+                self._control.put(state, key, found)
+        return found
+
     def _residuals(self, rows: Tensor, joined: Tensor, state: State, given: dict[str, Any]) -> dict[str, Any]:
         """What the ControlNets add to the UNet's skips and to its middle, summed: they read latents, or all that it reads."""
         down: list[Tensor] = []
@@ -184,7 +227,8 @@ class Denoiser:
             seen = seen.to(rows.device, rows.dtype).repeat(len(state.streams), 1, 1, 1)
             config: Any = network.config
             read = joined if config.in_channels == joined.shape[1] else rows
-            skips, mid = network(read, state.t, controlnet_cond=seen, conditioning_scale=scale, **given)
+            run, t = form(network, compiled=self._networks.compiled), self._time(state, rows)
+            skips, mid = run(read, t, controlnet_cond=seen, conditioning_scale=scale, **given)
             down = list(skips) if not down else [a + b for a, b in zip(down, skips, strict=True)]
             middle = mid if middle is None else middle + mid
         return {} if middle is None else {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}

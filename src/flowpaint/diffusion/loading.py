@@ -69,11 +69,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where and how a network works: `home` keeps it on the CPU until it is needed."""
+    """Where and how a network works: `home` keeps it on the CPU until it is needed, `channels_last` lays out its convolutions'
+    weights with the channels of a pixel side by side."""
 
     device: torch.device
     dtype: torch.dtype
     home: bool = False
+    channels_last: bool = False
 
     @property
     def start(self) -> torch.device:
@@ -109,10 +111,8 @@ def _of_changes(folder: Path) -> Source:
     """The base model that `folder` changes, and the changes."""
     told = read_config(folder / DIFFERENCE_TABLE)
     if not isinstance(told.get("base"), str) or here(told["base"]) is None:
-        raise WeightsError(
-            f"{folder} changes the model {told.get('base')!r}, which is not here. Put that model's folder there, or write the "
-            f"place where it is now into {folder / DIFFERENCE_TABLE}."
-        )
+        lost = f"{folder} changes the model {told.get('base')!r}, which is not here."
+        raise WeightsError(f"{lost} Put that folder there, or write its place into {DIFFERENCE_TABLE}.")
     return replace(source(told["base"], ""), changes=folder)
 
 
@@ -395,5 +395,6 @@ def readable(what: str) -> "Iterator[None]":
 
 def finished(network: Any, place: Place) -> nn.Module:
     """The network, read-only, where it waits or works."""
-    done: nn.Module = network.to(place.start).eval().requires_grad_(False)
-    return done
+    moved = network.to(place.start)
+    done: nn.Module = moved.to(memory_format=torch.channels_last) if place.channels_last else moved
+    return done.eval().requires_grad_(False)

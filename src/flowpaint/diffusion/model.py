@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..types import Edit, check_shape
 from ..weights import warn as warn_of_weights
 from . import loading
+from .compiling import COMPILED, Compiled, check_compiled
 from .denoising import Conditions, Denoiser, Networks, SourceStream
 from .freeu import FreeU
 from .hooked import alone
@@ -19,9 +20,11 @@ from .levels import Schedule
 from .loading import Place, Source
 from .lora import Loras, check_loras, chosen_loras
 from .memory import Pad, Size, affordable, bring, enough_memory, num_bytes
+from .shortcuts import Shortcuts
 from .text import embedded
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_NO_SHORTCUTS = Shortcuts()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,9 @@ class LatentDiffusion:
     `batch` frames go through a network at once (0: all; frames that look at each other always go together), `tile` decodes in
     tiles, `offload` keeps networks on the CPU while they rest; `limit` ("8GB") leaves these three to `within`. Latents are
     float32 outside, whatever `dtype` is.
+    `compiled` runs the UNet and its ControlNets through torch.compile, "graphs" as CUDA graphs too, which takes minutes once; in
+    steps in which a strategy has hooks in the UNet, it runs as it is. `channels_last` lays out weights as convolutions in half
+    precision on a GPU like them.
     Pictures are padded inside to multiples of `multiple`. Raises `ConfigError` for values outside their range; weights are read
     when first needed.
     """
@@ -53,6 +59,8 @@ class LatentDiffusion:
     limit: str = ""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     multiple: int = 8
+    compiled: Compiled = "none"
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         for names, scales in (("controlnets", "control_scale"), ("lora", "lora_scale")):
@@ -65,6 +73,10 @@ class LatentDiffusion:
             raise ConfigError(f"dtype cannot be {self.dtype!r}. Choose one of {', '.join(_DTYPES)}.")
         if self.limit:
             num_bytes(self.limit)
+        if self.compiled not in COMPILED:
+            raise ConfigError(f"compiled cannot be {self.compiled!r}. Choose one of {', '.join(COMPILED)}.")
+        if self.compiled != "none" and self.offload:
+            raise ConfigError("Compiled networks cannot rest on the CPU. Set model.compiled=none, or do without offload.")
         if self.multiple < 8 or self.multiple % 8:
             raise ConfigError(f"multiple cannot be {self.multiple}. Give 8, 64 or another multiple of 8.")
 
@@ -136,12 +148,14 @@ class LatentDiffusion:
         rescale: float = 0.0,
         source: SourceStream | None = None,
         frames: Sequence[int] = (),
+        shortcuts: Shortcuts = _NO_SHORTCUTS,
     ) -> Denoiser:
         """denoise(x, t) -> x0 for `text` from `embed`, on whose device it works: see `Conditions` for what it may be told.
 
         Raises `ConfigError` for conditions that the networks do not take.
         """
         device = text.device
+        check_compiled(self.compiled, device)
         place = self._place(device)
         scales = self.control_scale or (1.0,) * len(self.controlnets)
         controlled = [loading.controlnet(name, self._source, place) for name in self.controlnets]
@@ -154,6 +168,7 @@ class LatentDiffusion:
             batch=self.batch,
             multiple=self.multiple,
             offload=self.offload,
+            compiled=self.compiled,
         )
         told = Conditions(
             text=text,
@@ -164,6 +179,7 @@ class LatentDiffusion:
             rescale=rescale,
             source=source,
             frames=tuple(frames),
+            shortcuts=shortcuts,
         )
         return Denoiser(networks, told)
 
@@ -262,7 +278,8 @@ class LatentDiffusion:
             found = torch.empty(0, device=device).device  # "cuda" is "cuda:0", or whichever is chosen
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"There is no device {str(device)!r} here. Choose another, as in `--device cpu`.") from error
-        return Place(device=found, dtype=_DTYPES[self.dtype], home=self.offload and found.type != "cpu")
+        home = self.offload and found.type != "cpu"
+        return Place(device=found, dtype=_DTYPES[self.dtype], home=home, channels_last=self.channels_last)
 
     def _vae(self, device: torch.device) -> nn.Module:
         place = self._place(device)

@@ -4,7 +4,8 @@ Both see what `flowpaint.hints.Hinted` tells of a window; how they differ is tol
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -16,11 +17,12 @@ from ..hints import Hinted, Pooling, Repaired, joined, latent_mask
 from ..networks.temporal import look_back
 from ..seams import Run
 from ..types import Edit
-from .denoising import SourceStream
+from .denoising import Denoiser, SourceStream
 from .hooked import Hooks, Site, State, hooked, sites
 from .levels import Level, Step, add_noise
 from .plans import one_window
-from .sampling import frame_noise, invert, sample_frames
+from .sampling import LoopState, frame_noise, invert, sample_frames
+from .shortcuts import Shortcuts
 from .translate import SolverChoice, walk
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ HINTS: tuple[Hint, ...] = ("warp", "first", "mask")
 class Pace:
     """How a window is denoised: `num_steps` steps of `solver` under `guidance`, its gain taken back by `rescale` in [0, 1].
 
-    Frames start each from noise of their own, or with `noise` "shared" from the same.
+    Frames start each from noise of their own, or with `noise` "shared" from the same. `control_every`, `control_until` and
+    `deep_every` are `Shortcuts`. Raises `ConfigError` as they do.
     """
 
     num_steps: int = 20
@@ -44,6 +47,17 @@ class Pace:
     rescale: float = 0.0
     solver: SolverChoice = "ddim"
     noise: Literal["shared", "per_frame"] = "per_frame"
+    control_every: int = 1
+    control_until: float = 1.0
+    deep_every: int = 1
+
+    def __post_init__(self) -> None:
+        _ = self.shortcuts
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        """What is not computed in every step."""
+        return Shortcuts(control_every=self.control_every, control_until=self.control_until, deep_every=self.deep_every)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +94,19 @@ class TrainedRepairer:
             guidance=pace.guidance,
             rescale=pace.rescale,
             source=source,
+            shortcuts=pace.shortcuts,
         )
-        with hooked(model, _injecting(model.unet(run.device)) if source is not None else Hooks(), device=run.device):
+        with ExitStack() as laid:
+            if source is not None:
+                laid.enter_context(hooked(model, _injecting(model.unet(run.device)), device=run.device))
+
+            def denoiser_of(state: LoopState) -> Denoiser:
+                if source is not None and state.step >= source.steps:
+                    laid.close()  # a network without hooks may run compiled
+                return denoise
+
             latents = sample_frames(
-                lambda _: denoise, noise, steps.times, one_window(len(noise)), run=run, eta=steps.eta, solver=steps.solver
+                denoiser_of, noise, steps.times, one_window(len(noise)), run=run, eta=steps.eta, solver=steps.solver
             )
         return Repaired(pictures=model.decode(latents, _size(told)), latents=latents)
 
@@ -104,7 +127,8 @@ class TrainedRepairer:
         at: Callable[[Level], Tensor] = partial(_noised, encoded, noise)
         if self.inject == "inverted":
             found: dict[float, Tensor] = {}
-            denoise = model.denoiser(words, told.controls, concat=concat, guidance=1.0)
+            shortcuts = replace(self.pace.shortcuts, control_until=1.0)  # it begins at the steps that would be left out
+            denoise = model.denoiser(words, told.controls, concat=concat, guidance=1.0, shortcuts=shortcuts)
             invert(denoise, encoded, times, on_step=lambda x, step: found.update({step.t.t: x}))
             at = partial(_looked_up, found)
         return SourceStream(latents=at, text=words[1:], steps=round(self.injected * len(times)), concat=concat)
@@ -135,7 +159,13 @@ class ImageRepairer:
         seen = 1 - latent_mask(model.pad(*_size(told)).pad(told.mask), cell=model.cell, pooling="max")
         noise = frame_noise(run, told.frames, prior, shared=pace.noise == "shared")
         start = add_noise(prior, steps.times[0].t, noise) if self.strength < 1 else noise
-        denoise = model.denoiser(_text(model, told.edits, run), told.controls, guidance=pace.guidance, rescale=pace.rescale)
+        denoise = model.denoiser(
+            _text(model, told.edits, run),
+            told.controls,
+            guidance=pace.guidance,
+            rescale=pace.rescale,
+            shortcuts=pace.shortcuts,
+        )
 
         def hold(x0: Tensor, _eps: Tensor, state: State) -> Tensor:
             return torch.lerp(x0, prior, seen) if state.step < self.held * state.num_steps else x0

@@ -47,8 +47,9 @@ class FlowVid:
     edited frames alone, is not confident of its own (`windows.composite`).
 
     `num_steps`, `guidance` (none: 7.5, Wan's 5), `rescale` (none: 0.7 with quality best, else 0), `solver`, `noise`:
-    `diffusion.repair.Pace`; `hints`, `pooling`, `inject`, `injected`, `source_prompt`: `TrainedRepairer`; `strength`, `held`:
-    `ImageRepairer`. With Wan-VACE a `control` fills the holes of the control video, which are gray without one.
+    `diffusion.repair.Pace`; `control_every`, `control_until`, `deep_every`, which save work: `diffusion.shortcuts.Shortcuts`;
+    `hints`, `pooling`, `inject`, `injected`, `source_prompt`: `TrainedRepairer`; `strength`, `held`: `ImageRepairer`. With
+    Wan-VACE a `control` fills the holes of the control video, which are gray without one.
     """
 
     editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
@@ -66,6 +67,9 @@ class FlowVid:
     rescale: float | None = None
     solver: SolverChoice = "ddim"
     noise: Literal["shared", "per_frame"] = "per_frame"
+    control_every: int = 1
+    control_until: float = 1.0
+    deep_every: int = 1
     side: int = 0
     calibrate: windows.Calibration = "plain"
     hints: tuple[Hint, ...] = HINTS
@@ -84,6 +88,7 @@ class FlowVid:
                 f"injected, strength, held, rescale) cannot be repaired. Give {_LEAST} frames and a stride of 1 or more, 0 or "
                 f"{_LEAST_SIDE} pixels and more, and shares from 0 to 1."
             )
+        _ = self._pace(Run())  # refuses shortcuts that are none
 
     def for_model(self, weights: str) -> "FlowVid":
         """This method with the model that `weights` means to it: for the image model "mini" the network that was made of it."""
@@ -201,13 +206,7 @@ class FlowVid:
     def _repairer(self, model: LatentDiffusion | WanVace, run: Run) -> Repairer:
         if isinstance(model, WanVace):
             return self._vace(model)
-        pace = Pace(
-            num_steps=self.num_steps,
-            guidance=7.5 if self.guidance is None else self.guidance,
-            rescale=(0.7 if run.quality == "best" else 0.0) if self.rescale is None else self.rescale,
-            solver=self.solver,
-            noise=self.noise,
-        )
+        pace = self._pace(run)
         if not model.binds_frames:
             return ImageRepairer(model=model, pace=pace, strength=self.strength, held=self.held)
         return TrainedRepairer(
@@ -218,6 +217,18 @@ class FlowVid:
             inject=self.inject,
             injected=self.injected,
             source_words=self.source_prompt,
+        )
+
+    def _pace(self, run: Run) -> Pace:
+        return Pace(
+            num_steps=self.num_steps,
+            guidance=7.5 if self.guidance is None else self.guidance,
+            rescale=(0.7 if run.quality == "best" else 0.0) if self.rescale is None else self.rescale,
+            solver=self.solver,
+            noise=self.noise,
+            control_every=self.control_every,
+            control_until=self.control_until,
+            deep_every=self.deep_every,
         )
 
     def _vace(self, model: WanVace) -> VaceRepairer:
