@@ -225,7 +225,7 @@ def test_impossible_settings_are_refused_at_once(change, error):
 @pytest.mark.parametrize(("count", "height", "width"), [(1, 32, 48), (4, 30, 44), (5, 17, 33), (6, 16, 16)])
 def test_any_length_and_size_come_out_as_they_went_in(repairer, count, height, width):
     found = repairer(hinted(count, height, width), Run())
-    assert found.pictures.shape == (count, 3, height, width) and found.last is None
+    assert found.pictures.shape == (count, 3, height, width) and found.latents is None
     assert found.pictures.dtype == torch.float32 and found.pictures.min() >= 0 and found.pictures.max() <= 1
     assert found.pictures.std() > 0.02
 
