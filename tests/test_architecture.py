@@ -28,7 +28,7 @@ MAY = {
     "table": set(),
     "seams": GROUND | {"table"},
     "moments": GROUND | {"seams"},
-    "hints": {"types", "warp", "seams"},
+    "hints": {"types", "warp", "smoothing", "seams"},
     "weights": GROUND,
     "runs": GROUND,
     "report": GROUND,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flowpaint.errors import ShapeError
-from flowpaint.hints import GRAY, first_to_each, hint, joined, latent_mask
+from flowpaint.hints import GRAY, filled, first_to_each, hint, joined, latent_mask
 from flowpaint.parts.flow import DisFlow
 from flowpaint.scenes import correspond, render, sample_scene
 from flowpaint.types import Flow
@@ -206,3 +206,24 @@ def test_conditions_are_joined_in_the_networks_order():
 def test_other_shapes_are_refused(call):
     with pytest.raises(ShapeError):
         call()
+
+
+# ---------------------------------------------------------------------------------------------------------------- holes
+
+
+def test_holes_stay_gray_or_continue_what_is_around_them():
+    ramp = torch.linspace(0, 1, 64).expand(2, 3, 48, 64).clone()
+    mask = torch.zeros(2, 1, 48, 64)
+    mask[1, :, 10:30, 20:40] = 1
+    warped = torch.where(mask > 0, 0.5, ramp)
+    assert torch.equal(filled(warped, mask, "gray"), warped)
+    found = filled(warped, mask, "spread")
+    assert torch.equal(found[mask.expand_as(found) == 0], ramp[mask.expand_as(found) == 0])
+    error, before = ((one[1] - ramp[1]).abs() for one in (found, warped))
+    assert error.max() < 0.12 and error.mean() < 0.2 * before.mean()
+    everything = filled(torch.full((1, 3, 17, 33), 0.3), torch.ones(1, 1, 17, 33), "spread")
+    assert torch.isfinite(everything).all()
+    one = torch.ones(1, 1, 40, 50)
+    one[..., 39, 0] = 0  # a single known pixel fills the whole
+    constant = filled(torch.full((1, 3, 40, 50), 0.3), one, "spread")
+    torch.testing.assert_close(constant, torch.full_like(constant, 0.3), atol=1e-5, rtol=0)

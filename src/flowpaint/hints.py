@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .seams import FlowEstimator, Run
+from .smoothing import spread
 from .types import Edit, check_shape
 from .warp import chain, inside, visibility, warp
 
 Pooling = Literal["max", "nearest"]
+Fill = Literal["gray", "spread"]
 
 GRAY = 0.5  # 0 where pictures go from -1 to 1
 
@@ -100,12 +102,12 @@ def _through(early: _Pair, late: _Pair) -> _Pair:
 class Hinted:
     """The T frames of one window with all that a network is told to repair them; pictures are [.., 3, H, W] in [0, 1].
 
-    `source` [T, 3, H, W]; `warped` [T, 3, H, W] shows edited pictures along the source's flow, gray where `mask` [T, 1, H, W]
-    is 1: nothing of them is seen there. `anchors` [A, 3, H, W] are those edited pictures whole, `nearest` says which of them
-    each frame leans on, and `latents` what encoding an anchor would give, by its number, [C, h, w], where it is known better.
-    Frame 0 of the window is an anchor, seen everywhere. `frames` are the frames' numbers in the whole clip: two of the same
-    number are the same frame, repeated at the end of a short window. `controls` hold maps [T, 3, H, W], one for each condition;
-    `edits` the words, one for each frame; `plain` is what `warped` and `anchors` would be without any edit.
+    `source` [T, 3, H, W]; `warped` [T, 3, H, W] shows edited pictures along the source's flow, gray or filled (`filled`) where
+    `mask` [T, 1, H, W] is 1: nothing of them is seen there. `anchors` [A, 3, H, W] are those edited pictures whole, `nearest`
+    says which of them each frame leans on, and `latents` what encoding an anchor would give, by its number, [C, h, w], where it
+    is known better. Frame 0 of the window is an anchor, seen everywhere. `frames` are the frames' numbers in the clip: two of the
+    same number are the same frame, repeated at the end of a short window. `controls` hold maps [T, 3, H, W], one for each
+    condition; `edits` the words, one for each frame; `plain` is what `warped` and `anchors` would be without any edit.
     """
 
     source: Tensor
@@ -156,6 +158,16 @@ def hint(first: Tensor, backward: Tensor, visible: Tensor) -> tuple[Tensor, Tens
     warped = torch.where(seen, carried, torch.full_like(carried, GRAY))
     mask = torch.cat((torch.zeros_like(first[None, :1]), 1 - seen.to(first)))
     return torch.cat((first[None], warped)), mask
+
+
+def filled(warped: Tensor, mask: Tensor, fill: Fill) -> Tensor:
+    """`warped` [T, 3, H, W] with its holes, where `mask` [T, 1, H, W] is 1, as they are shown to a network: [T, 3, H, W].
+
+    "gray" leaves them gray (the paper), "spread" continues what is around them smoothly: a network as small as `mini`'s, which
+    cannot tell apart what is gray and what is not there, needs not undo the gray.
+    """
+    check_shape(warped=(warped, "T 3 H W"), mask=(mask, "T 1 H W"))
+    return warped if fill == "gray" else spread(warped, 1 - mask)
 
 
 def latent_mask(mask: Tensor, *, cell: int = 8, pooling: Pooling = "max") -> Tensor:

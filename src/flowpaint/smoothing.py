@@ -75,3 +75,21 @@ def extend(values: Tensor, weights: Tensor, sigma: float) -> Tensor:
         answer = mean if answer is None else answer + trust * (mean - answer)
     assert answer is not None
     return answer
+
+
+def spread(values: Tensor, known: Tensor) -> Tensor:
+    """`values` [N, C, H, W] where `known` [N, 1, H, W] is 1, and elsewhere continued smoothly from there, however far.
+
+    Means of the known ones in ever larger cells, taken where smaller ones hold none (push and pull: Gortler et al., SIGGRAPH
+    1996, section 3.3.2). Nothing known gives 0.
+    """
+    height, width = values.shape[-2:]
+    if max(height, width) == 1:
+        return values * (known > 0)
+    cell = min(2, height), min(2, width)
+    odd = (0, -width % cell[1], 0, -height % cell[0])
+    weight = F.avg_pool2d(F.pad(known, odd), cell)
+    mean = F.avg_pool2d(F.pad(values * known, odd), cell) / weight.clamp_min(1e-8)
+    coarse = spread(mean, (4 * weight).clamp_max(1.0))  # one known pixel in four makes a known cell
+    around = F.interpolate(coarse, scale_factor=cell, mode="bilinear", align_corners=False)[..., :height, :width]
+    return torch.lerp(around, values, known)

@@ -337,7 +337,7 @@ def test_what_is_written_opens_and_says_the_same(tiny_hints, controlled, tmp_pat
     assert torch.allclose(Denoiser(networks, told)(batch["noise"][0], t), expected, atol=1e-4)
     index = json.loads((folder / "model_index.json").read_text())
     assert index["unet"] == ["flowpaint.networks.video_unet", "VideoUNet"] and index["vae"] == ["diffusers", "AutoencoderKL"]
-    assert suited(str(folder)) == {"pooling": "max"}
+    assert suited(str(folder)) == {"pooling": "max", "fill": "gray"}
     assert not [path for path in folder.rglob("*.json") if str(tmp_path.parent) in path.read_text("utf-8")]
 
 
@@ -379,7 +379,7 @@ def test_only_what_differs_is_written_and_read_back(tiny_hints, controlled, tmp_
     kept = load_file(folder / "unet" / "difference.safetensors")
     assert kept.keys() == task.trained["unet"].new_names | {"conv_out.bias"}
     assert load_file(folder / "controlnet" / "difference.safetensors").keys() == {"conv_in.weight"}
-    assert not (folder / "vae").exists() and suited(str(folder)) == {"pooling": "nearest"}
+    assert not (folder / "vae").exists() and suited(str(folder)) == {"pooling": "nearest", "fill": "gray"}
 
 
 def test_a_difference_is_read_with_its_own_base_alone(tiny_hints, controlled, tiny_family, tmp_path):

@@ -13,7 +13,7 @@ from ..diffusion.translate import Conditions, SolverChoice, check_translation, w
 from ..diffusion.vace import VaceRepairer, WanVace
 from ..diffusion.wan import is_vace
 from ..errors import ConfigError, InputError, ResourceError
-from ..hints import Pooling, Repairer
+from ..hints import Fill, Pooling, Repairer
 from ..plan import in_windows
 from ..runs import PrefixedStore
 from ..seams import FlowEstimator, ImageEditor, Notes, Propagator, Run, build, default
@@ -48,7 +48,8 @@ class FlowVid:
 
     `num_steps`, `guidance` (none: 7.5, Wan's 5), `rescale` (none: 0.7 with quality best, else 0), `solver`, `noise`:
     `diffusion.repair.Pace`; `control_every`, `control_until`, `deep_every`, which save work: `diffusion.shortcuts.Shortcuts`;
-    `hints`, `pooling`, `inject`, `injected`, `source_prompt`: `TrainedRepairer`; `strength`, `held`: `ImageRepairer`. With
+    `fill`: `hints.filled`; `hints`, `pooling`, `inject`, `injected`, `source_prompt`: `TrainedRepairer`; `strength`, `held`:
+    `ImageRepairer`. With
     Wan-VACE a `control` fills the holes of the control video, which are gray without one.
     """
 
@@ -73,6 +74,7 @@ class FlowVid:
     side: int = 0
     calibrate: windows.Calibration = "plain"
     hints: tuple[Hint, ...] = HINTS
+    fill: Fill = "gray"
     pooling: Pooling = "nearest"
     inject: Inject = "inverted"
     injected: float = 0.5
@@ -165,6 +167,7 @@ class FlowVid:
             flow=self.flow,
             repairer=self._repairer(model, run),
             encode=model.encode,
+            fill=self.fill,
             calibrate=self.calibrate,
             plain=self.inject != "none",
             edit=edit,

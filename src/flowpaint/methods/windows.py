@@ -12,7 +12,7 @@ from ..carry import finished, within
 from ..colour import calibrated, foretold, moments
 from ..diffusion.translate import Conditions, fitted, source_frames
 from ..enlarge import enlarge
-from ..hints import GRAY, Hinted, Repaired, Repairer, first_to_each, hint
+from ..hints import GRAY, Fill, Hinted, Repaired, Repairer, filled, first_to_each, hint
 from ..regression import ColourMap
 from ..seams import FlowEstimator, Run
 from ..smoothing import box, extend
@@ -44,8 +44,8 @@ class Windows:
     """The key frames of one clip, repaired window by window when one is asked for, and kept in the run's store.
 
     `chains` are windows that follow each other, each chain beginning at one of the `edited` frames, pictures [3, H, W] in
-    [0, 1] by number. Frames are worked on at `size`, windows filled up to `window` frames by repeating the last one. With
-    `plain` the repairer is also told the hints of the unedited clip.
+    [0, 1] by number. Frames are worked on at `size`, windows made up to `window` frames by repeating the last one; `fill` is what
+    holes show. With `plain` the repairer is also told the hints of the unedited clip.
     """
 
     clip: Clip
@@ -57,6 +57,7 @@ class Windows:
     flow: FlowEstimator
     repairer: Repairer
     encode: Callable[[Tensor], Tensor]  # pictures [N, 3, h, w] to latents like those of the repairer
+    fill: Fill
     calibrate: Calibration
     plain: bool
     edit: Edit
@@ -96,6 +97,7 @@ class Windows:
         flows = [self._flow(one, window, own) for one in anchors]
         near = [sorted(range(len(anchors)), key=lambda one: abs(anchors[one].frame - frame)) for frame in window]
         warped, mask, nearest = laid([one.picture for one in anchors], flows, near)
+        warped = filled(warped, mask, self.fill)
         rows = [min(row, len(window) - 1) for row in range(self.window)]
         frames, source = tuple(window[row] for row in rows), own[rows]
         told = Hinted(
@@ -112,7 +114,7 @@ class Windows:
         if not self.plain:
             return told
         sources = [one.source for one in anchors]
-        bare, _, _ = laid(sources, flows, near)
+        bare = filled(laid(sources, flows, near)[0], mask, self.fill)
         return replace(told, plain=replace(told, warped=bare[rows], anchors=torch.stack(sources), latents={}))
 
     @cached_property

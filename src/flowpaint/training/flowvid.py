@@ -213,7 +213,8 @@ class FlowVidTask:
             for name, network in networks.items():
                 standard.write_half(network, folder / name)
             complete(folder, base, suited=False, unet=_CLASS)
-        (folder / SUITED).write_text(json.dumps({"pooling": trainer.pooling}) + "\n", "utf-8")
+        told = {"pooling": trainer.pooling, "fill": self.shown.fill}
+        (folder / SUITED).write_text(json.dumps(told) + "\n", "utf-8")
 
 
 def _first(data: Path, read: Any, trainer: FlowVidTrainer) -> list[HintedClip]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import seams
 from ..errors import ConfigError, InputError, WeightsError
-from ..hints import hint
+from ..hints import Fill, filled, hint
 from ..seams import Executor, SpatialCondition
 from ..smoothing import dilate
 from .family import CONDITIONS, LOOKS, part_of
@@ -53,7 +53,8 @@ class HintMaker:
     is an edit and its flow is measured (condition augmentation; the paper does not tell of any). A share `styled` of them is seen
     in one of `looks` (see `painted`). In each, the occluded part grows by up to `grow` pixels, the flow errs by up to `shake`
     pixels (a deviation, smooth in space), and the colours of what is warped by up to `tint`; the first frame stays as it is.
-    Control maps are of the clip as it was, for `conditions`; "depth" is the clip's own if it has one.
+    `fill` is what is seen where the first frame is not (`flowpaint.hints.filled`). Control maps are of the clip as it was, for
+    `conditions`; "depth" is the clip's own if it has one.
     Raises `ConfigError` for values outside their range.
     """
 
@@ -64,6 +65,7 @@ class HintMaker:
     grow: int = 8
     shake: float = 1.0
     tint: float = 0.05
+    fill: Fill = "gray"
     base: str = ""
     seed: int = 0
 
@@ -117,13 +119,14 @@ class HintMaker:
         seed = int(rng.integers(2**31))
         frames = painted(clip, look, seed) if look else clip.frames
         warped, mask = self.hinted(frames[0], clip.backward, clip.visible, rng)
+        warped = filled(warped, mask, self.fill)
         latents = torch.cat([encoded(network, one[None]) for one in frames]).cpu()
         hints = torch.cat([latents[:1], *(encoded(network, one[None]).cpu() for one in warped[1:])])
         return {
             "latents.npy": _bytes(latents.half().numpy()),
             "hint.npy": _bytes(hints.half().numpy()),
             "occluded.npy": _bytes(np.packbits(mask.bool().numpy(), axis=-1)),
-            "json": json.dumps({**clip.told, "look": look}).encode(),
+            "json": json.dumps({**clip.told, "look": look, "fill": self.fill}).encode(),
         }
 
     def hinted(self, first: Tensor, backward: Tensor, visible: Tensor, rng: Random) -> tuple[Tensor, Tensor]:

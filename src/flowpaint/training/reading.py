@@ -32,7 +32,7 @@ class HintedClip:
     """A clip as latents [T, C, h, w], and its warped first frame as latents `hint` [T, C, h, w], float32.
 
     `occluded` [T, 1, H, W] is 1 where the first frame does not show what the frame does; `look` is "" for a plain clip;
-    `controls` by name, [T, 1, H, W] in [0, 1].
+    `controls` by name, [T, 1, H, W] in [0, 1]; `fill` says what the hint shows there (`flowpaint.hints.filled`).
     """
 
     latents: Tensor
@@ -41,6 +41,7 @@ class HintedClip:
     subject: str
     look: str
     controls: Mapping[str, Tensor]
+    fill: str = "gray"
 
 
 class Captioned(Protocol):
@@ -86,7 +87,15 @@ def read_hinted(sample: Sample, controls: Sequence[str], num_frames: int) -> Hin
     height, width = occluded.shape[-2:]
     maps = {name: from_bytes(sample.files[f"{name}.webp"])[0].view(-1, 1, height, width)[:num_frames] for name in controls}
     told = json.loads(sample.files["json"])
-    return HintedClip(latents=latents, hint=hint, occluded=occluded, subject=told["subject"], look=told["look"], controls=maps)
+    return HintedClip(
+        latents=latents,
+        hint=hint,
+        occluded=occluded,
+        subject=told["subject"],
+        look=told["look"],
+        controls=maps,
+        fill=told.get("fill", "gray"),
+    )
 
 
 def num_frames_of(sample: Sample) -> int:
