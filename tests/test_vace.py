@@ -292,8 +292,8 @@ def test_guidance_is_the_formula(model):
             for row in text
         ]  # fmt: skip
     guided = outputs[0] + 4.0 * (outputs[1] - outputs[0])
-    assert torch.allclose(model.denoiser(text, told, guidance=4.0)(x, level), x - level.sigma * guided, atol=1e-5)
-    assert torch.allclose(model.denoiser(text, told, guidance=1.0)(x, level), x - level.sigma * outputs[1], atol=1e-5)
+    assert torch.allclose(model.denoiser(text, told, guidance=4.0)(x, level), x - level.sigma * guided, atol=1e-4)
+    assert torch.allclose(model.denoiser(text, told, guidance=1.0)(x, level), x - level.sigma * outputs[1], atol=5e-5)
     assert (outputs[0] - outputs[1]).abs().mean() > 1e-3
 
 
