@@ -68,7 +68,10 @@ def scripted(monkeypatch, *parts, **values):
 # ------------------------------------------------------------------------------------------------------------- end to end
 
 
-@pytest.mark.parametrize("more", [{}, {"inject": "noised"}, {"inject": "inverted"}, {"repair": "occluded"}, {"placing": "even"}])
+_SLOW = [pytest.param(one, marks=pytest.mark.slow) for one in ({"inject": "noised"}, {"placing": "even"}, {"fill": "spread"})]
+
+
+@pytest.mark.parametrize("more", [{"inject": "inverted"}, {"repair": "occluded"}, *_SLOW])
 def test_every_frame_comes_back_and_the_edited_one_exactly(model, textured_pan, more):
     clip = textured_pan.clip[:5]
     method = flowvid(model, **more)
