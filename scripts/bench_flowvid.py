@@ -3,12 +3,12 @@
 Each case is 8 key frames; the first is given edited (left as it is, filtered, or of a scene in other colours and textures), the
 truth is the same edit of each frame.
 Rows of `ablation` come from one network whose hints are left out; `rows` set it beside its autoencoder's ceiling, the warp with
-its gray, the warp with its holes inpainted (OpenCV, Telea), `analogy`, and the composite of both. PSNR in dB: of all pixels, of
+its gray, the warp with its holes inpainted (OpenCV, Telea) and spread over, `analogy`, and the composite. PSNR in dB: of all, of
 the occluded part (what the source's flow does not show of the first frame) and of the rest; the composite's and analogy's also
 over every frame ("film"). Cases are worked on one by one, each a line in OUTPUT; several processes may share them.
 
     python scripts/bench_flowvid.py run OUTPUT.jsonl [--clips FOLDER] [--scenes 4] [--model NAME] [--share 0/2] [--sheets FOLDER]
-        [--set field=value] [--ablation]
+        [--set field=value] [--ablation] [--raw]
     python scripts/bench_flowvid.py report OUTPUT.jsonl...
 
 How fast it is says another file, `flowvid_speed.py`, to which this hands over:
@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -39,7 +40,7 @@ from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.diffusion.repair import TrainedRepairer
 from flowpaint.evaluation.aggregate import interval, sign_flip
 from flowpaint.evaluation.known_edits import edited, prepared
-from flowpaint.hints import Hinted, Repaired, Repairer
+from flowpaint.hints import GRAY, Hinted, Repaired, Repairer, filled
 from flowpaint.methods.flowvid import FlowVid
 from flowpaint.runs import PrefixedStore
 from flowpaint.scenes import clip as scene_clip
@@ -49,6 +50,8 @@ from flowpaint.seams import MemoryStore, Run
 from flowpaint.types import Clip, Edit, from_raw, to_raw
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+Rows: TypeAlias = dict[str, dict[str, float]]
 
 KEYS = 8
 HELD_OUT = 900_000  # seeds of scenes from here on: training takes others
@@ -104,15 +107,15 @@ def numbers(found: Tensor, truth: Tensor, hidden: Tensor) -> dict[str, float]:
 
 def inpainted(told: Hinted) -> Tensor:
     """The warped pictures, their holes filled by OpenCV: [T, 3, H, W]."""
-    filled = []
+    done = []
     for picture, hole in zip(told.warped, told.mask, strict=True):
         mask = (hole[0].numpy() > 0).astype(np.uint8)
-        filled.append(from_raw(cv2.inpaint(to_raw(picture), mask, 5, cv2.INPAINT_TELEA)))
-    return torch.stack(filled)
+        done.append(from_raw(cv2.inpaint(to_raw(picture), mask, 5, cv2.INPAINT_TELEA)))
+    return torch.stack(done)
 
 
-def one(method: Listening, source: Clip, truth: Clip, stride: int, ablation: bool) -> tuple[dict[str, dict[str, float]], Tensor]:
-    """All rows of one case, and its sheet: truth, warp, raw, composite, analogy."""
+def one(method: Listening, source: Clip, truth: Clip, stride: int, *, ablation: bool, whole: bool) -> tuple[Rows, Tensor]:
+    """All rows of one case, and its sheet: truth, warp, raw, and of the `whole` composite and analogy."""
     run, edit = Run(store=MemoryStore()), Edit(keyframes={0: truth.frame(0)})
     method = replace(method, placing="even", stride=stride, window=KEYS, told=[])
     between = replace(run, store=PrefixedStore(run.store, "between: "))  # as the composite finds it
@@ -123,28 +126,30 @@ def one(method: Listening, source: Clip, truth: Clip, stride: int, ablation: boo
     spent = time.perf_counter() - start
     (told, repairer), *_ = method.told
     assert isinstance(repairer, TrainedRepairer)
-    composite = torch.stack(list(method(source, edit, run)))
-    analogy = torch.stack(list(method.propagate(source, edit.keyframes, edit, Run())))
     places = [min(stride * key, len(source) - 1) for key in range(KEYS)]
     true, hidden = truth.frames[places], told.mask[1:]
     ceiling = repairer.model.decode(repairer.model.encode(true), (source.height, source.width))
     shown = {
         "raw": raw,
         "ceiling": ceiling[1:],
-        "gray": told.warped[1:],
+        "gray": torch.where(told.mask > 0, GRAY, told.warped)[1:],
         "inpainted": inpainted(told)[1:],
-        "analogy": analogy[places][1:],
-        "composite": composite[places][1:],
+        "spread": filled(told.warped, told.mask, "spread")[1:],
     }
+    films = {}
+    if whole:
+        films["analogy"] = torch.stack(list(method.propagate(source, edit.keyframes, edit, Run())))
+        films["composite"] = torch.stack(list(method(source, edit, run)))
+        shown |= {name: film[places][1:] for name, film in films.items()}
     if ablation:
         for name, heard in ABLATION.items():
             shown[f"ablation {name}"] = replace(repairer, heard=heard)(told, run).pictures[1:]
     rows = {name: numbers(pictures, true[1:], hidden) for name, pictures in shown.items()}
-    for name, film in (("analogy", analogy), ("composite", composite)):
+    for name, film in films.items():
         rows[name]["film"] = numbers(film[1:], truth.frames[1:], torch.zeros_like(film[1:, :1]))["all"]
     rows["raw"]["seconds"] = spent
     rows["gray"]["share"] = float(hidden.mean())
-    strips = [true[1:], *(shown[name] for name in ("gray", "raw", "composite", "analogy"))]
+    strips = [true[1:], *(shown[name] for name in ("gray", "raw", *reversed(films)))]
     return rows, torch.cat([torch.cat(list(strip[::3]), dim=-1) for strip in strips], dim=-2)
 
 
@@ -174,11 +179,11 @@ def report(files: list[Path]) -> None:
         for part in ("all", "occluded"):
             for lower, upper in zip(list(ABLATION)[:-1], list(ABLATION)[1:], strict=True):
                 print(paired(rows, f"ablation {upper}", f"ablation {lower}", part))
-    for b in ("gray", "inpainted", "analogy"):
+    for b in ("gray", "inpainted", "spread", "analogy"):
         print(paired(rows, "raw", b, "occluded"))
     print(paired(rows, "raw", "ceiling", "seen"))
-    print(paired(rows, "composite", "analogy", "occluded"))
-    print(paired(rows, "composite", "analogy", "film"))
+    for part in ("occluded", "film"):
+        print(paired(rows, "composite", "analogy", part))
 
 
 def main() -> None:
@@ -197,6 +202,7 @@ def main() -> None:
     options.add_argument("--sheets", type=Path)
     options.add_argument("--set", action="append", default=[], dest="settings")
     options.add_argument("--ablation", action="store_true")
+    options.add_argument("--raw", action="store_true", help="the network alone, without analogy and the composite")
     given = options.parse_args()
     if given.what == "report":
         report(given.files)
@@ -213,11 +219,12 @@ def main() -> None:
     for number, (name, source, truth, stride) in enumerate(cases(given.clips, given.scenes)):
         if number % of != mine or name in done:
             continue
-        rows, sheet = one(method, source, truth, stride, given.ablation)
+        rows, sheet = one(method, source, truth, stride, ablation=given.ablation, whole=not given.raw)
         with given.files[0].open("a", encoding="utf-8") as file:
             file.write(json.dumps({"name": name, "rows": rows}) + "\n")
         told = ", ".join(f"{row} {found.get('occluded', float('nan')):.2f}" for row, found in rows.items())
-        print(f"{name}: occluded {told}; film {rows['composite']['film'] - rows['analogy']['film']:+.2f}", flush=True)
+        gain = "" if given.raw else f"; film {rows['composite']['film'] - rows['analogy']['film']:+.2f}"
+        print(f"{name}: occluded {told}{gain}", flush=True)
         if given.sheets:
             given.sheets.mkdir(parents=True, exist_ok=True)
             video.write_picture(given.sheets / f"{name}.png", to_raw(sheet))
