@@ -49,8 +49,7 @@ class FlowVid:
     `num_steps`, `guidance` (none: 7.5, Wan's 5), `rescale` (none: 0.7 with quality best, else 0), `solver`, `noise`:
     `diffusion.repair.Pace`; `control_every`, `control_until`, `deep_every`, which save work: `diffusion.shortcuts.Shortcuts`;
     `fill`: `hints.filled`; `hints`, `pooling`, `inject`, `injected`, `source_prompt`: `TrainedRepairer`; `strength`, `held`:
-    `ImageRepairer`. With
-    Wan-VACE a `control` fills the holes of the control video, which are gray without one.
+    `ImageRepairer`. With Wan-VACE a `control` fills the holes of the control video, which are gray without one.
     """
 
     editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
@@ -128,8 +127,10 @@ class FlowVid:
         self.check()
         if self.repair == "all":
             return self._repaired(clip, anchors, edit, run)
-        apart = replace(run, store=PrefixedStore(run.store, "between: "), notes=Notes())  # of two passes one is reported
-        plain, trust = self.propagate.with_trust(clip, anchors, edit, run)  # type: ignore[attr-defined]  # see check
+        told = Notes(warnings=run.notes.warnings)  # the rows of frames are those of the pass that is sure
+        apart = replace(run, store=PrefixedStore(run.store, "between: "), notes=told)
+        whole = edit if edit.keyframes else replace(edit, extent="global")  # an editor changes the whole picture
+        plain, trust = self.propagate.with_trust(clip, anchors, whole, run)  # type: ignore[attr-defined]  # see check
         missed = windows.missed_by_colours(anchors, clip)
         return windows.composite(plain, trust, self._repaired(clip, anchors, edit, apart), missed)
 
@@ -177,7 +178,8 @@ class FlowVid:
         def picture(index: int) -> Tensor:
             return anchors[index] if index in anchors else work.picture(index)
 
-        return self.propagate(clip, keys.Keys(clip, edit, chosen, picture), edit, run)
+        # What a network paints anew is new everywhere.
+        return self.propagate(clip, keys.Keys(clip, edit, chosen, picture), replace(edit, extent="global"), run)
 
     def _places(self, clip: Clip, anchors: Mapping[int, Tensor], run: Run) -> list[int]:
         """The frames that the network repairs, those that were edited among them."""
