@@ -15,7 +15,7 @@ from ..enlarge import enlarge
 from ..hints import GRAY, Fill, Hinted, Repaired, Repairer, filled, first_to_each, hint
 from ..regression import ColourMap
 from ..seams import FlowEstimator, Run
-from ..smoothing import box, extend
+from ..smoothing import box, spread
 from ..types import Clip, Edit, Raw, from_raw, to_raw
 from ..warp import resize
 
@@ -26,7 +26,6 @@ _SEEN = 0.1  # of a frame that an anchor must show for the frame to lean on it
 _LOST, _SURE = 0.15, 0.4  # trust up to which a propagated picture is replaced, and from which it stays
 _COMPARED = 128  # short side at which it is measured what colours tell of an edit
 _FEATHER = 5  # pixels over which the edge of what is replaced fades
-_REACH = 4.0  # pixels over which the colours around lead what is put in
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -232,7 +231,7 @@ def composite(sure: Clip, trust: Trust, repaired: Clip, missed: float) -> Clip:
         error = ((small[0] - small[1]).square().mean(dim=1, keepdim=True) * (doubt <= 0)).sum() / (doubt <= 0).sum().clamp_min(1)
         gain = float((missed / error.clamp_min(1e-8) - 1).clamp(0.0, 1.0))
         share = box(resize(gain * doubt.to(base), *base.shape[-2:]), _FEATHER)
-        led = picture + extend(base - picture, (share <= 0).to(base), _REACH)
+        led = picture + spread(base - picture, (share <= 0).to(base))
         return to_raw(torch.lerp(base, led, share)[0].clamp(0.0, 1.0), sure.bits) if gain > 0 else sure.raw(index)
 
     return sure.with_frames(read)
