@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from flowpaint.smoothing import box, dilate, erode, extend, gaussian, smooth_on_grid
+from flowpaint.smoothing import box, dilate, erode, extend, gaussian, smooth_on_grid, spread
 
 
 @pytest.fixture
@@ -86,21 +86,19 @@ def test_spreading_keeps_what_is_known_and_reaches_everywhere(height, width):
     generator = torch.Generator().manual_seed(3)
     values = torch.rand(2, 3, height, width, generator=generator)
     known = (torch.rand(2, 1, height, width, generator=generator) > 0.9).float()
-    found = smoothing.spread(values, known)
+    found = spread(values, known)
     kept = known.expand_as(values) > 0
     torch.testing.assert_close(found[kept], values[kept])
     assert float(found.min()) >= float(values[kept].min()) - 1e-5 and float(found.max()) <= float(values[kept].max()) + 1e-5
     one = torch.zeros(1, 1, height, width)
     one[..., -1, 0] = 1
-    torch.testing.assert_close(
-        smoothing.spread(values[:1], one), values[:1, :, -1:, :1].expand(1, 3, height, width), atol=1e-5, rtol=0
-    )
-    assert torch.equal(smoothing.spread(values, 0 * known), 0 * values)
+    torch.testing.assert_close(spread(values[:1], one), values[:1, :, -1:, :1].expand(1, 3, height, width), atol=1e-5, rtol=0)
+    assert torch.equal(spread(values, 0 * known), 0 * values)
 
 
 def test_spreading_a_slope_over_a_hole_is_nearly_the_slope():
     slope = torch.linspace(0, 1, 96).expand(1, 1, 64, 96).clone()
     known = torch.ones(1, 1, 64, 96)
     known[..., 20:44, 30:60] = 0
-    error = (smoothing.spread(slope, known) - slope).abs()
+    error = (spread(slope, known) - slope).abs()
     assert error.max() < 0.15 and error[known == 0].mean() < 0.05

@@ -45,7 +45,8 @@ def test_each_hint_brings_the_network_nearer_to_the_truth(repairer):
     for name, heard in {"control": (), "warp": ("warp",), "mask": ("warp", "mask"), "all": ("warp", "first", "mask")}.items():
         alone = TrainedRepairer(model=repairer.model, pace=repairer.pace, pooling=repairer.pooling, heard=heard)
         errors[name] = [
-            float((alone(told, Run()).pictures - told.source)[1:].square().mean()) for told in map(told_of, range(920_000, 920_006))
+            float((alone(told, Run()).pictures - told.source)[1:].square().mean())
+            for told in map(told_of, range(920_000, 920_006))
         ]
     means = {name: float(np.mean(one)) for name, one in errors.items()}
     assert means["control"] > 1.5 * means["warp"] and means["warp"] > means["mask"] * 0.97, means
