@@ -68,6 +68,15 @@ BUNDLED = (
         licence=APACHE,
         source="flowpaint's own, trained on the pictures that MODEL_CARD.md names",
     ),
+    Bundled(
+        name="mini-flowvid",
+        package="flowpaint",
+        install="flowpaint",
+        file="weights/mini-flowvid",
+        sha256="ae1cc21e710fc52a4c0dc7d206684d75444f11fa04fd8c790c55397beebb710d",
+        licence=APACHE,
+        source="flowpaint's own, trained from mini on the clips that MODEL_CARD.md names",
+    ),
 )
 
 HED = Bundled(
