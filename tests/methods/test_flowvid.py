@@ -341,13 +341,13 @@ def test_what_is_sure_stays_to_the_bit_and_what_is_not_is_replaced_without_a_sea
     outside[14:46, 14:46] = False
     assert torch.equal(found.frame(1)[:, outside], base.frame(1)[:, outside])
     assert (found.frame(1) - base.frame(1)).abs().max() < 0.02  # a shift of colour is undone
-    assert (found.frame(2) - other.frame(2)).abs().max() <= 1 / 255
+    assert (found.raw(2) == base.raw(2)).all()  # nothing is sure there, so that nothing can be compared
     noise = Clip.from_array(torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(2)))
     inside = composite(base, trust, noise, missed=1.0).frame(1)[:, 24:36, 24:36]
     assert (inside - base.frame(1)[:, 24:36, 24:36]).abs().mean() > 0.1
 
 
-@pytest.mark.parametrize(("missed", "taken"), [(0.0, 0.0), (0.009, 0.0), (0.015, 0.5), (0.03, 1.0)])
+@pytest.mark.parametrize(("missed", "taken"), [(0.0, 0.0), (0.038, 0.0), (0.06, 0.5), (0.1, 1.0)])
 def test_a_picture_that_is_further_off_than_colours_alone_is_not_taken(missed, taken):
     base, _, trust = doubtful_clip()
     wrong = base.frames.clone()

@@ -24,6 +24,8 @@ Trust: TypeAlias = Callable[[int], Tensor]
 
 _SEEN = 0.1  # of a frame that an anchor must show for the frame to lean on it
 _LOST, _SURE = 0.15, 0.4  # trust up to which a propagated picture is replaced, and from which it stays
+_COMPARABLE = 0.05  # of a frame that must be sure for a network's picture to be compared there
+_MARGIN = 4.0  # by which that picture must be nearer there than what colours miss: `analogy` misses less than they do
 _COMPARED = 128  # short side at which it is measured what colours tell of an edit
 _FEATHER = 5  # pixels over which the edge of what is replaced fades
 
@@ -217,8 +219,9 @@ def composite(sure: Clip, trust: Trust, repaired: Clip, missed: float) -> Clip:
     """`sure` where its `trust` [1, 1, h, w] in [0, 1] is high, else `repaired`, led to the colours around.
 
     What `sure` shows where it has no answer follows from the source's colours, and misses of the edit what these do not tell:
-    `missed`, a mean square (`missed_by_colours`). A frame of `repaired` that is further than that from `sure` where this is sure
-    is not taken, and not wholly up to half of it. Frames of which nothing is replaced stay as they are, to the bit.
+    `missed`, a mean square (`missed_by_colours`), and mostly less, for it also knows the edit around. So a frame of `repaired` is
+    taken only if it differs from `sure`, where this is sure, by a quarter of that or less, and wholly from an eighth on; not at
+    all where there is no such place to compare. Frames of which nothing is replaced stay as they are, to the bit.
     """
 
     def read(index: int) -> Raw:
@@ -227,14 +230,21 @@ def composite(sure: Clip, trust: Trust, repaired: Clip, missed: float) -> Clip:
         if missed == 0 or not bool((doubt > 0).any()):
             return sure.raw(index)
         base, picture = sure.frame(index)[None], repaired.frame(index)[None]
-        small = tuple(resize(one, *doubt.shape[-2:]) for one in (base, picture))
-        error = ((small[0] - small[1]).square().mean(dim=1, keepdim=True) * (doubt <= 0)).sum() / (doubt <= 0).sum().clamp_min(1)
-        gain = float((missed / error.clamp_min(1e-8) - 1).clamp(0.0, 1.0))
+        gain = _gain(base, picture, (doubt <= 0).to(base), missed)
         share = box(resize(gain * doubt.to(base), *base.shape[-2:]), _FEATHER)
         led = picture + spread(base - picture, (share <= 0).to(base))
         return to_raw(torch.lerp(base, led, share)[0].clamp(0.0, 1.0), sure.bits) if gain > 0 else sure.raw(index)
 
     return sure.with_frames(read)
+
+
+def _gain(base: Tensor, picture: Tensor, sure: Tensor, missed: float) -> float:
+    """How far `picture` is to be trusted more than colours alone, 0 to 1: both [1, 3, H, W], `sure` [1, 1, h, w] is 0 or 1."""
+    if float(sure.mean()) < _COMPARABLE:
+        return 0.0
+    a, b = (resize(one, *sure.shape[-2:]) for one in (base, picture))
+    error = ((a - b).square().mean(dim=1, keepdim=True) * sure).sum() / sure.sum()
+    return float((missed / (_MARGIN * error).clamp_min(1e-8) - 1).clamp(0.0, 1.0))
 
 
 def missed_by_colours(edited: Mapping[int, Tensor], clip: Clip) -> float:
