@@ -15,7 +15,7 @@ from flowpaint.diffusion.vace import WanVace
 from flowpaint.errors import ConfigError, InputError, ResourceError, WeightsError
 from flowpaint.hints import Repaired
 from flowpaint.methods.flowvid import FlowVid
-from flowpaint.methods.windows import composite, missed_by_colours
+from flowpaint.methods.windows import composite, lost_in_latents, missed_by_colours
 from flowpaint.parts.editors import DiffusionEditor
 from flowpaint.seams import MemoryStore, Run
 from flowpaint.types import Clip, Edit, Flow, to_raw
@@ -335,7 +335,7 @@ def doubtful_clip():
 
 def test_what_is_sure_stays_to_the_bit_and_what_is_not_is_replaced_without_a_seam():
     base, other, trust = doubtful_clip()
-    found = composite(base, trust, other, missed=1.0)
+    found = composite(base, trust, other, missed=1.0, lost=0.0)
     assert (found.raw(0) == base.raw(0)).all()
     outside = torch.ones(64, 64, dtype=torch.bool)
     outside[14:46, 14:46] = False
@@ -343,7 +343,7 @@ def test_what_is_sure_stays_to_the_bit_and_what_is_not_is_replaced_without_a_sea
     assert (found.frame(1) - base.frame(1)).abs().max() < 0.02  # a shift of colour is undone
     assert (found.raw(2) == base.raw(2)).all()  # nothing is sure there, so that nothing can be compared
     noise = Clip.from_array(torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(2)))
-    inside = composite(base, trust, noise, missed=1.0).frame(1)[:, 24:36, 24:36]
+    inside = composite(base, trust, noise, missed=1.0, lost=0.0).frame(1)[:, 24:36, 24:36]
     assert (inside - base.frame(1)[:, 24:36, 24:36]).abs().mean() > 0.1
 
 
@@ -353,10 +353,18 @@ def test_a_picture_that_is_further_off_than_colours_alone_is_not_taken(missed, t
     wrong = base.frames.clone()
     up = (torch.arange(64) % 8 < 4).float()[:, None]
     wrong += 0.1 * (2 * up - 1)  # its error is 0.01 everywhere, and no shift of colour
-    found = composite(base, trust, Clip.from_array(wrong), missed=missed)
+    found = composite(base, trust, Clip.from_array(wrong), missed=missed, lost=0.0)
     apart = (found.frame(1) - base.frame(1))[:, 26:34, 26:34].abs()
     assert float(apart.mean()) == pytest.approx(0.1 * taken, abs=0.022)
     assert taken > 0 or (found.raw(1) == base.raw(1)).all()
+    coarse = composite(base, trust, Clip.from_array(wrong), missed=missed, lost=1.0)  # by a model that loses all
+    assert (coarse.raw(1) == base.raw(1)).all()
+
+
+def test_what_a_model_loses_is_measured_at_its_size(still):
+    keys = {0: still.frame(0), 3: 1 - still.frame(3)}
+    assert lost_in_latents(keys, lambda one: one, (32, 40)) == 0
+    assert lost_in_latents(keys, lambda one: one + 0.1, (32, 40)) == pytest.approx(0.01, rel=1e-4)
 
 
 def test_colours_tell_all_of_a_grade_and_little_of_a_drawing(textured_pan):
@@ -382,6 +390,7 @@ def test_repair_occluded_leaves_what_analogy_is_sure_of(monkeypatch, model, movi
     clip = moving_square.clip
     keys = {0: torch.rand(clip.frame(0).shape, generator=torch.Generator().manual_seed(1))}  # no colour tells it
     scripted(monkeypatch, made=lambda told: told.warped)
+    monkeypatch.setattr("flowpaint.methods.windows.lost_in_latents", lambda *_: 0.0)  # a random model loses all
     analogy = torch.stack(list(seams.build("propagator", "analogy")(clip, keys, Edit(), Run())))
     found = shown(flowvid(model, repair="occluded", calibrate="none"), clip, keys)
     same = (found == analogy).all(dim=1)

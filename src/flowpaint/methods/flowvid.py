@@ -131,8 +131,14 @@ class FlowVid:
         apart = replace(run, store=PrefixedStore(run.store, "between: "), notes=told)
         whole = edit if edit.keyframes else replace(edit, extent="global")  # an editor changes the whole picture
         plain, trust = self.propagate.with_trust(clip, anchors, whole, run)  # type: ignore[attr-defined]  # see check
-        missed = windows.missed_by_colours(anchors, clip)
-        return windows.composite(plain, trust, self._repaired(clip, anchors, edit, apart), missed)
+        size = working_size(self.model, clip.height, clip.width, self.side)
+        return windows.composite(
+            plain,
+            trust,
+            self._repaired(clip, anchors, edit, apart),
+            missed=windows.missed_by_colours(anchors, clip),
+            lost=windows.lost_in_latents(anchors, lambda one: self.model.decode(self.model.encode(one), size), size),
+        )
 
     def _anchors(self, clip: Clip, edit: Edit, run: Run) -> Mapping[int, Tensor]:
         """The edited frames."""

@@ -215,13 +215,14 @@ def laid(
     return warped, mask, nearest
 
 
-def composite(sure: Clip, trust: Trust, repaired: Clip, missed: float) -> Clip:
+def composite(sure: Clip, trust: Trust, repaired: Clip, *, missed: float, lost: float) -> Clip:
     """`sure` where its `trust` [1, 1, h, w] in [0, 1] is high, else `repaired`, led to the colours around.
 
     What `sure` shows where it has no answer follows from the source's colours, and misses of the edit what these do not tell:
     `missed`, a mean square (`missed_by_colours`), and mostly less, for it also knows the edit around. So a frame of `repaired` is
     taken only if it differs from `sure`, where this is sure, by a quarter of that or less, and wholly from an eighth on; not at
-    all where there is no such place to compare. Frames of which nothing is replaced stay as they are, to the bit.
+    all where there is no such place to compare. It differs by no less than what its model has `lost` of the edited frame
+    (`lost_in_latents`): next to an edited frame both are that frame. Frames of which nothing is replaced stay as they are, to the bit.
     """
 
     def read(index: int) -> Raw:
@@ -230,7 +231,7 @@ def composite(sure: Clip, trust: Trust, repaired: Clip, missed: float) -> Clip:
         if missed == 0 or not bool((doubt > 0).any()):
             return sure.raw(index)
         base, picture = sure.frame(index)[None], repaired.frame(index)[None]
-        gain = _gain(base, picture, (doubt <= 0).to(base), missed)
+        gain = _gain(base, picture, (doubt <= 0).to(base), missed, lost)
         share = box(resize(gain * doubt.to(base), *base.shape[-2:]), _FEATHER)
         led = picture + spread(base - picture, (share <= 0).to(base))
         return to_raw(torch.lerp(base, led, share)[0].clamp(0.0, 1.0), sure.bits) if gain > 0 else sure.raw(index)
@@ -238,13 +239,22 @@ def composite(sure: Clip, trust: Trust, repaired: Clip, missed: float) -> Clip:
     return sure.with_frames(read)
 
 
-def _gain(base: Tensor, picture: Tensor, sure: Tensor, missed: float) -> float:
+def _gain(base: Tensor, picture: Tensor, sure: Tensor, missed: float, lost: float) -> float:
     """How far `picture` is to be trusted more than colours alone, 0 to 1: both [1, 3, H, W], `sure` [1, 1, h, w] is 0 or 1."""
     if float(sure.mean()) < _COMPARABLE:
         return 0.0
     a, b = (resize(one, *sure.shape[-2:]) for one in (base, picture))
-    error = ((a - b).square().mean(dim=1, keepdim=True) * sure).sum() / sure.sum()
-    return float((missed / (_MARGIN * error).clamp_min(1e-8) - 1).clamp(0.0, 1.0))
+    error = max(lost, float(((a - b).square().mean(dim=1, keepdim=True) * sure).sum() / sure.sum()))
+    return min(max(missed / max(_MARGIN * error, 1e-8) - 1, 0.0), 1.0)
+
+
+def lost_in_latents(edited: Mapping[int, Tensor], roundtrip: Callable[[Tensor], Tensor], size: tuple[int, int]) -> float:
+    """What a model loses of the `edited` frames, pictures [3, H, W] in [0, 1] by number, at `size`: the mean square.
+
+    `roundtrip` encodes and decodes pictures [1, 3, h, w].
+    """
+    small = [resize(picture[None], *size) for picture in edited.values()]
+    return sum(float((roundtrip(one) - one).square().mean()) for one in small) / len(small)
 
 
 def missed_by_colours(edited: Mapping[int, Tensor], clip: Clip) -> float:
