@@ -221,8 +221,9 @@ def composite(sure: Clip, trust: Trust, repaired: Clip, *, missed: float, lost: 
     What `sure` shows where it has no answer follows from the source's colours, and misses of the edit what these do not tell:
     `missed`, a mean square (`missed_by_colours`), and mostly less, for it also knows the edit around. So a frame of `repaired` is
     taken only if it differs from `sure`, where this is sure, by a quarter of that or less, and wholly from an eighth on; not at
-    all where there is no such place to compare. It differs by no less than what its model has `lost` of the edited frame
-    (`lost_in_latents`): next to an edited frame both are that frame. Frames of which nothing is replaced stay as they are, to the bit.
+    all where there is no such place to compare. It is taken to differ by no less than what its model has `lost` of the edited
+    frame (`lost_in_latents`), for beside an edited frame both are that frame. Frames of which nothing is replaced stay as they
+    are, to the bit.
     """
 
     def read(index: int) -> Raw:
