@@ -393,6 +393,34 @@ def test_a_difference_is_read_with_its_own_base_alone(tiny_hints, controlled, ti
         read_changed("unet", folder, Path(controlled))
 
 
+def test_attentions_along_time_begin_where_animatediff_ended(tiny_hints, tiny_family, tmp_path):
+    from diffusers import MotionAdapter
+
+    plain = task_of(tiny_family, tiny_hints).trained["unet"]
+    config = plain.config
+    sizes = {"block_out_channels": config.block_out_channels, "motion_layers_per_block": config.layers_per_block}
+    heads = {"motion_num_attention_heads": 2, "motion_norm_num_groups": 8, "motion_mid_block_layers_per_block": 1}
+    torch.manual_seed(5)
+    MotionAdapter(**sizes, **heads, motion_max_seq_length=16).save_pretrained(tmp_path / "motion")
+    begun = task_of(tiny_family, tiny_hints, motion=str(tmp_path / "motion")).trained["unet"]
+    theirs = load_file(tmp_path / "motion" / "diffusion_pytorch_model.safetensors")
+    taken = [name for name, one in begun.named_modules() if name.endswith(".temporal")]
+    assert len(taken) > 3
+    for name in taken:
+        there = name.replace(".attentions.", ".motion_modules.").removesuffix("temporal")
+        assert torch.equal(begun.get_parameter(f"{name}.to_k.weight"), theirs[f"{there}attn1.to_k.weight"])
+        assert torch.equal(begun.get_parameter(f"{name}.norm.weight"), theirs[f"{there}norm1.weight"])
+        assert begun.get_parameter(f"{name}.to_out.weight").abs().max() == 0
+    x, text = torch.randn(3, config.in_channels, 8, 8), torch.randn(1, 7, config.cross_attention_dim)
+    with torch.no_grad():  # nothing is said yet of what is seen along time
+        assert torch.equal(begun(x, 500, text, num_frames=3).sample, plain(x, 500, text, num_frames=3).sample)
+    MotionAdapter(**{**sizes, "block_out_channels": (24, 24, 24, 24)}, **heads).save_pretrained(tmp_path / "wide")
+    with pytest.raises(ConfigError, match="of its family"):
+        task_of(tiny_family, tiny_hints, motion=str(tmp_path / "wide"))
+    with pytest.raises(WeightsError, match="no motion modules"):
+        task_of(tiny_family, tiny_hints, motion=str(Path(tiny_family) / "unet"))
+
+
 @pytest.mark.slow
 def test_a_run_of_some_steps_shows_and_writes(tiny_hints, tiny_family, tmp_path):
     folder = exported(started({**FLOWVID, "base": tiny_family, "only_new": True}, tiny_hints, tmp_path))

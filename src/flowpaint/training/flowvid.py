@@ -32,7 +32,8 @@ _CLASS = ("flowpaint.networks.video_unet", "VideoUNet")
 @dataclass(frozen=True, kw_only=True)
 class FlowVidTrainer:
     """Trains the inflated UNet of the image model in the folder `base` and its widened ControlNet on clips of `frames` frames; a
-    video model in `base` goes on. Autoencoder and text encoder stay as they are.
+    video model in `base` goes on. Autoencoder and text encoder stay as they are. `motion` names AnimateDiff's motion weights, of
+    which attentions along time begin (`inflating.take_motion`).
 
     The loss is that of v-prediction with zero terminal SNR, times drawn uniformly (`levels` "base": the model's own target and
     noise), but for a share `begun` of the clips, which are pure noise: on these rests sampling in a few steps. `train` "new"
@@ -48,6 +49,7 @@ class FlowVidTrainer:
     """
 
     base: str = ""
+    motion: str = ""
     frames: int = 16
     conditions: tuple[str, ...] = CONDITIONS
     embedding: tuple[int, ...] = (16, 32, 96, 256)
@@ -242,6 +244,8 @@ class _Repair(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
         self.schedule = inflating.schedule(trainer.base, trainer.levels)
         self.trained = inflating.networks(trainer.base, trainer.embedding, trainer.position)
+        if trainer.motion:
+            inflating.take_motion(self.trained["unet"], trainer.motion)
         self.trained.requires_grad_(True)
         if trainer.train == "new":
             inflating.only_new_learn(self.trained)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from ..diffusion.levels import Schedule
 from ..errors import ConfigError, WeightsError
 from ..networks.temporal import Position
+from ..weights import UNET_WEIGHTS, read_state
 from . import standard
 from .family import SCHEDULER, part_of
 
@@ -53,6 +55,45 @@ def networks(base: str, embedding: Sequence[int], position: Position) -> nn.Modu
             "Choose one that was made for the model."
         )
     return nn.ModuleDict({"unet": unet, "controlnet": split(widened(control, channels), own)})
+
+
+_MOTION = {
+    "norm.weight": "norm1.weight",
+    "norm.bias": "norm1.bias",
+    **{f"to_{one}.weight": f"attn1.to_{one}.weight" for one in "qkv"},
+}
+
+
+def take_motion(unet: Any, motion: str) -> int:
+    """The number of attentions along time of the video network `unet` that took their norm, queries, keys and values from the
+    first attention of AnimateDiff's module at the same place (Guo et al., ICLR 2024): where to look in time is learnt already.
+
+    What they give stays zero before training: the network is still the image model. `motion` is a folder that diffusers'
+    MotionAdapter saved, or a `.safetensors` file with its names. Modules without a counterpart are left out. Raises
+    `WeightsError` for another file, `ConfigError` for weights of another width.
+    """
+    path = Path(motion).expanduser()
+    state = read_state(path / UNET_WEIGHTS if path.is_dir() else path)
+    taken = 0
+    for name, layer in unet.named_modules():
+        place = re.fullmatch(r"(.+)\.attentions\.(\d+)\.transformer_blocks\.0\.temporal", name)
+        there = f"{place[1]}.motion_modules.{place[2]}.transformer_blocks.0." if place else ""
+        if not there or f"{there}norm1.weight" not in state:
+            continue
+        for mine, theirs in _MOTION.items():
+            weight, found = layer.get_parameter(mine), state.get(there + theirs)
+            if found is None or found.shape != weight.shape:
+                raise ConfigError(
+                    f"{motion} has no {there + theirs} of shape {tuple(weight.shape)}. Take motion weights of its family."
+                )
+            with torch.no_grad():
+                weight.copy_(found)
+        taken += 1
+    if not taken:
+        raise WeightsError(
+            f"{motion} has no motion modules that this network has a place for. Give a MotionAdapter of diffusers."
+        )
+    return taken
 
 
 def split(controlnet: Any, channels: int) -> Any:
