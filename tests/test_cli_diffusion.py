@@ -97,6 +97,7 @@ def test_a_clip_of_any_size_comes_back_whole(edit, here):
     assert report["method"] == "fresco"
 
 
+@pytest.mark.slow
 def test_control_lora_words_by_time_and_a_limit(edit, here):
     more = ("--control", "canny", "--set", f"model.controlnets={here / 'canny'}", "--lora", here / "good.safetensors")
     words = ("--prompt", "0.25s=a snowman", "--negative", "dull", "--vram-limit", "16GB")
@@ -127,6 +128,7 @@ def test_what_single_pictures_warn_of_is_reported_once(edit, here):
     assert sum("too long" in one for one in report["warnings"]) == 1 and said.count("too long") == 1
 
 
+@pytest.mark.slow
 def test_words_by_time_for_single_pictures(edit, here):
     given = ("--model", here / "model", "--set", "editor.num_steps=2", "--set", "editor.side=128", "--codec", "ffv1")
     code, said, out, _ = edit(*given, "--prompt", "0.25s=a snowman", method="frame-by-frame")

@@ -81,6 +81,7 @@ def test_every_frame_comes_back_and_the_edited_one_exactly(model, textured_pan, 
     assert torch.equal(first, shown(method, clip, edited(clip, 0), seed=3))
 
 
+@pytest.mark.slow
 def test_seeds_and_injection_and_hints_and_words_count(model, textured_pan):
     clip, keys = textured_pan.clip[:3], edited(textured_pan.clip, 0)
 
