@@ -88,6 +88,7 @@ def test_a_plan_estimates_neither_time_nor_memory_of_an_image_model(here, call, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_clip_of_any_size_comes_back_whole(edit, here):
     code, said, out, report = edit("--model", here / "model", *FAST)
     assert code == 0, said

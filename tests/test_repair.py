@@ -225,6 +225,7 @@ def changed(base, folder, tmp_path):
     return tmp_path / "changed"
 
 
+@pytest.mark.slow
 def test_a_difference_is_a_model(changed, folder):
     model, whole = (LatentDiffusion(weights=str(one)) for one in (changed, folder))
     model.check()
