@@ -240,6 +240,20 @@ def test_finished_windows_are_taken_from_the_store(monkeypatch, model, still):
     assert torch.equal(first, shown(flowvid(model), still, edited(still, 0), store=store))
 
 
+def test_windows_long_done_are_not_read_again(monkeypatch, model, still):
+    scripted(monkeypatch)
+    store, asked = MemoryStore(), []
+    get = store.get
+    monkeypatch.setattr(store, "get", lambda key: asked.append(key) or get(key))
+    method = flowvid(model, placing="even", stride=1, window=2, propagate=_one_by_one)
+    clip = method(still, Edit(keyframes=edited(still, 0)), Run(store=store))
+    for index in range(7):
+        clip.raw(index)
+    asked.clear()
+    clip.raw(7)
+    assert set(asked) == {"flowvid 6", "flowvid 7"}
+
+
 def test_a_run_that_was_killed_goes_on_bit_for_bit(monkeypatch, model, textured_pan):
     clip, keys = textured_pan.clip[:6], edited(textured_pan.clip, 0)
     method = flowvid(model, placing="even", stride=1, propagate=_one_by_one)

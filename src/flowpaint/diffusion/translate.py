@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
-from ..seams import SpatialCondition, build, to_dict
+from ..errors import ConfigError, ResourceError
+from ..seams import Run, SpatialCondition, build, to_dict
 from ..types import Clip
 from ..warp import resize
 from ..weights import known
@@ -70,6 +70,25 @@ def working_size(model: HasSize, height: int, width: int, side: int) -> tuple[in
     scale, cell = min(1.0, (side or model.side) / min(height, width)), model.cell
     down, across = (max(cell, round(length * scale / cell) * cell) for length in (height, width))
     return down, across
+
+
+def within_memory(
+    model: "LatentDiffusion", size: tuple[int, int], window: int, *, least: int, run: Run
+) -> tuple["LatentDiffusion", int]:
+    """The model, and how many of `window` frames of `size` it takes together, within its limit of memory, where it has one.
+
+    Raises `ResourceError` where these are fewer than `least`.
+    """
+    fitting = model.within(*size, together=True)
+    held = window if fitting is model else min(window, fitting.batch)
+    if held < least:
+        raise ResourceError(
+            f"{model.limit} are too little for windows of {least} frames. Raise --vram-limit, use model.dtype=float16, or a "
+            "smaller side."
+        )
+    if held < window:
+        run.notes.warn(f"Windows hold {held} frames instead of {window}, for want of memory.")
+    return fitting, held
 
 
 def source_frames(clip: Clip, frames: Sequence[int], size: tuple[int, int], device: str) -> Tensor:

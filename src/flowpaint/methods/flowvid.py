@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..diffusion.model import LatentDiffusion
 from ..diffusion.repair import HINTS, Hint, ImageRepairer, Inject, Pace, TrainedRepairer
-from ..diffusion.translate import Conditions, SolverChoice, check_translation, with_control, working_size
+from ..diffusion.translate import Conditions, SolverChoice, check_translation, with_control, within_memory, working_size
 from ..diffusion.vace import VaceRepairer, WanVace
 from ..diffusion.wan import is_vace
-from ..errors import ConfigError, InputError, ResourceError
+from ..errors import ConfigError, InputError
 from ..hints import Fill, Pooling, Repairer
 from ..plan import in_windows
 from ..runs import PrefixedStore
@@ -203,15 +203,7 @@ class FlowVid:
         if isinstance(self.model, WanVace):
             return self.model, self.control, self.window
         model, control = with_control(self.model, self.control)
-        fitting = model.within(*size, together=True)
-        window = self.window if fitting is model else min(self.window, fitting.batch)
-        if window < _LEAST:
-            raise ResourceError(
-                f"{model.limit} are too little for windows of {_LEAST} frames. Raise --vram-limit, use model.dtype=float16, or a "
-                "smaller side."
-            )
-        if window < self.window:
-            run.notes.warn(f"Windows hold {window} frames instead of {self.window}, for want of memory.")
+        fitting, window = within_memory(model, size, self.window, least=_LEAST, run=run)
         return fitting, control, window
 
     def _repairer(self, model: LatentDiffusion | WanVace, run: Run) -> Repairer:

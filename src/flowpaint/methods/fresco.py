@@ -23,10 +23,11 @@ from ..diffusion.translate import (
     source_frames,
     walk,
     with_control,
+    within_memory,
     working_size,
 )
 from ..enlarge import enlarge
-from ..errors import ConfigError, InputError, ResourceError
+from ..errors import ConfigError, InputError
 from ..plan import Placing, by_difference, difference
 from ..seams import Consistency, FlowEstimator, Propagator, Run, Segmenter, default
 from ..types import Clip, Cues, Edit, from_raw, to_raw
@@ -103,15 +104,8 @@ class Fresco:
 
     def _within(self, model: LatentDiffusion, clip: Clip, run: Run) -> "Fresco":
         """This method with `model` and windows that fit into the model's limit of memory, where it has one."""
-        fitting = model.within(*working_size(model, clip.height, clip.width, self.side), together=True)
-        window = self.window if fitting is model else min(self.window, fitting.batch)
-        if window < _LEAST:
-            raise ResourceError(
-                f"{model.limit} are too little for windows of {_LEAST} frames. Raise --vram-limit, use model.dtype=float16, or a "
-                "smaller side."
-            )
-        if window < self.window:
-            run.notes.warn(f"Windows hold {window} frames instead of {self.window}, for want of memory.")
+        size = working_size(model, clip.height, clip.width, self.side)
+        fitting, window = within_memory(model, size, self.window, least=_LEAST, run=run)
         return replace(self, model=fitting, window=window)
 
     def _differences(self, clip: Clip, run: Run) -> list[float]:

@@ -80,14 +80,16 @@ class Windows:
 
     @torch.no_grad()
     def _until(self, index: int) -> None:
-        """Repair the windows that lead to frame `index` and are not done yet."""
+        """Repair the windows that lead to frame `index` and are not done yet: behind one that is done all are."""
         chain = next(chain for chain in self.chains if any(index in window for window in chain))
-        for number, window in enumerate(chain):
-            if any(self.run.store.get(self._name(one)) is None for one in window[1:] if one not in self.edited):
-                self._keep(window, self.repairer(self._told(window), self.run))
+        last = next(number for number, window in enumerate(chain) if index in window)
+        first = next((number + 1 for number in range(last, -1, -1) if self._is_done(chain[number])), 0)
+        for number in range(first, last + 1):
+            self._keep(chain[number], self.repairer(self._told(chain[number]), self.run))
             self.run.progress("windows", number + 1, len(chain))
-            if index in window:
-                return
+
+    def _is_done(self, window: tuple[int, ...]) -> bool:
+        return all(self.run.store.get(self._name(one)) is not None for one in window[1:] if one not in self.edited)
 
     # ------------------------------------------------------------------------------------------------------------- telling
 
