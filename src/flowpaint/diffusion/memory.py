@@ -35,6 +35,12 @@ class Pad:
         """What makes both sides multiples of `multiple`."""
         return cls(height=height, width=width, below=-height % multiple, right=-width % multiple)
 
+    def check(self, height: int, width: int) -> None:
+        """Nothing, where latents that show `height` x `width` pixels are those of the padded picture; else `ConfigError`."""
+        if (self.height + self.below, self.width + self.right) != (height, width):
+            size = self.height, self.width
+            raise ConfigError(f"Latents of {width}x{height} are no picture of {size}. Give the size of the frames encoded.")
+
     def pad(self, pictures: Tensor) -> Tensor:
         """`pictures` [T, C, H, W] with their edges repeated."""
         return F.pad(pictures, (0, self.right, 0, self.below), mode="replicate")

@@ -108,8 +108,7 @@ class LatentDiffusion:
         check_shape(latents=(latents, "T C h w"))
         height, width = (side * self.cell for side in latents.shape[-2:])
         pad = self.pad(*(size or (height, width)))
-        if (pad.height + pad.below, pad.width + pad.right) != (height, width):
-            raise ConfigError(f"Latents of {width}x{height} are no picture of {size}. Give the size of the frames encoded.")
+        pad.check(height, width)
         network: Any = self._vae(latents.device)
         with torch.no_grad(), alone(network), self._memory("decoding", (len(latents), 3, height, width)):
             self._ready(network, latents.device)

@@ -81,8 +81,7 @@ class WanVace:
         check_shape(latents=(latents, "T C h w"))
         height, width = (side * self.cell for side in latents.shape[-2:])
         pad = self.pad(*(size or (height, width)))
-        if (pad.height + pad.below, pad.width + pad.right) != (height, width):
-            raise ConfigError(f"Latents of {width}x{height} are no picture of {size}. Give the size of the frames encoded.")
+        pad.check(height, width)
         network: Any = wan.vae(self._source, self._place(latents.device, "float32"))
         shape = (_STRIDE * (len(latents) - 1) + 1, 3, height, width)
         with torch.no_grad(), alone(network), self._memory("decoding", shape):
