@@ -77,6 +77,8 @@ TABLE: dict[str, dict[str, str]] = {
         "blend": "flowpaint.parts.interpolate:FlowBlend",
         "rife": "flowpaint.parts.interpolate:Rife",
     },
+    "completer": {},
+    "image-to-video": {},
     "executor": {"local": "flowpaint.parts.execute:LocalExecutor"},
     "cutter": {"clips": "flowpaint.training.clips:ClipCutter"},
     "hinter": {"hints": "flowpaint.training.hinted:HintMaker"},

@@ -24,6 +24,7 @@ from .errors import InputError, ShapeError
 Raw: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Bits = Literal[8, 16]
 Extent = Literal["auto", "global", "local"]
+Task = Literal["words", "instruction", "reference", "sketch", "removal"]
 
 
 def check_shape(**tensors: tuple[Tensor, str]) -> None:
@@ -231,6 +232,11 @@ class Edit:
     `anchor` is one frame of the film before and after the edit, both [3, H, W]: shots edited apart take their colours from it.
     `colours` is a clip of as many frames as the source, of any size, that lends its colours.
     `finished` are the frames whose key pictures are as an editor leaves them: `strength` and `keep_colors` are in them already.
+
+    `objects` are masks of the source's objects that the edit is about, each a clip like `mask`; `new_object` is the mask
+    [1, H, W] of what the first edited picture shows in their place, where that is known. With `instruct` the words say what to
+    change, not what will be seen. `reference` [3, h, w] shows what the object shall look like, `sketch` [3, h, w] how it is
+    drawn, dark on light, both of any size; with `remove` it shall be gone.
     """
 
     prompt: str = ""
@@ -244,12 +250,31 @@ class Edit:
     strength: float = 1.0  # 0 = the source, 1 = the whole edit
     keep_colors: bool = False
     finished: frozenset[int] = frozenset()
+    objects: tuple[Clip, ...] = ()
+    new_object: Tensor | None = None
+    instruct: bool = False
+    reference: Tensor | None = None
+    sketch: Tensor | None = None
+    remove: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.strength <= 1.0:
             raise InputError(f"The strength {self.strength} is outside 0..1. Give 0 for the source, 1 for the whole edit.")
+        if sum((self.instruct, self.reference is not None, self.sketch is not None, self.remove)) > 1:
+            raise InputError("An instruction, a reference, a sketch and a removal are different edits. Ask for one of them.")
         for picture in self.keyframes.values():
             check_shape(keyframe=(picture, "3 H W"))
+
+    @property
+    def task(self) -> Task:
+        """What kind of edit of a picture it is: which editors can do it (`flowpaint.seams.ImageEditor`)."""
+        if self.instruct:
+            return "instruction"
+        if self.reference is not None:
+            return "reference"
+        if self.sketch is not None:
+            return "sketch"
+        return "removal" if self.remove else "words"
 
     def words(self, frame: int) -> str:
         """The words that hold at `frame`."""
@@ -288,6 +313,38 @@ class Cues:
             backward=(self.backward, "N 2 H W"),
             latents=(self.latents, "N C h w"),
             noise=(self.noise, "N C h w"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Aligned:
+    """T frames of a clip whose object took another shape, with what is known of them before any network paints.
+
+    `first` [3, H, W] is frame 0 as edited or made before; `source` [T, 3, H, W] are the unedited frames, `background`
+    [T, 3, H, W] the same without the object. `anchor` [3, H, W] is the first edited frame of the whole clip; what a frame's new
+    object shows at (x, y), it shows at `place` [T, 2, H, W], (x, y) in pixels. `mask` [T, 1, H, W] is where the new object is
+    seen, `depth` [T, 1, H, W] the depth of the edited scene, 1 = near. `frames` are the frames' numbers in the clip. Pictures,
+    masks and depth are in [0, 1].
+    """
+
+    first: Tensor
+    source: Tensor
+    background: Tensor
+    anchor: Tensor
+    place: Tensor
+    mask: Tensor
+    depth: Tensor
+    frames: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_shape(
+            first=(self.first, "3 H W"),
+            source=(self.source, "T 3 H W"),
+            background=(self.background, "T 3 H W"),
+            anchor=(self.anchor, "3 H W"),
+            place=(self.place, "T 2 H W"),
+            mask=(self.mask, "T 1 H W"),
+            depth=(self.depth, "T 1 H W"),
         )
 
 
