@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .colour import keep_colors, luma
-from .types import Edit
-from .warp import resize
+from .types import Aligned, Edit
+from .warp import resize, sample_at
 
 
 def within(picture: Tensor, short_side: int) -> Tensor:
@@ -54,3 +54,9 @@ def finished(edited: Tensor, source: Tensor, edit: Edit) -> Tensor:
     """`edited` [3, H, W] with what `edit` asks of every editor: the source's colours kept, strength as a mix with `source`."""
     whole = keep_colors(edited, source) if edit.keep_colors else edited
     return torch.lerp(source, whole.to(source), edit.strength).clamp(0.0, 1.0)
+
+
+def laid_over(told: Aligned) -> Tensor:
+    """The new object of `told` as it was in the anchor, moved to each frame and laid over its background: [T, 3, H, W]."""
+    moved = sample_at(told.anchor.expand(len(told.place), -1, -1, -1), told.place)
+    return torch.lerp(told.background, moved, told.mask)

@@ -15,6 +15,7 @@ TABLE: dict[str, dict[str, str]] = {
         "colorize": "flowpaint.methods.colorize:Colorize",
         "fresco": "flowpaint.methods.fresco:Fresco",
         "flowvid": "flowpaint.methods.flowvid:FlowVid",
+        "stablev2v": "flowpaint.methods.stablev2v:StableV2V",
     },
     "editor": {
         "looks": "flowpaint.parts.editors:LookEditor",
@@ -78,7 +79,7 @@ TABLE: dict[str, dict[str, str]] = {
         "rife": "flowpaint.parts.interpolate:Rife",
     },
     "completer": {},
-    "image-to-video": {},
+    "image-to-video": {"flow-warp": "flowpaint.parts.animate:FlowWarp"},
     "executor": {"local": "flowpaint.parts.execute:LocalExecutor"},
     "cutter": {"clips": "flowpaint.training.clips:ClipCutter"},
     "hinter": {"hints": "flowpaint.training.hinted:HintMaker"},

@@ -321,10 +321,10 @@ class Aligned:
     """T frames of a clip whose object took another shape, with what is known of them before any network paints.
 
     `first` [3, H, W] is frame 0 as edited or made before; `source` [T, 3, H, W] are the unedited frames, `background`
-    [T, 3, H, W] the same without the object. `anchor` [3, H, W] is the first edited frame of the whole clip; what a frame's new
-    object shows at (x, y), it shows at `place` [T, 2, H, W], (x, y) in pixels. `mask` [T, 1, H, W] is where the new object is
-    seen, `depth` [T, 1, H, W] the depth of the edited scene, 1 = near. `frames` are the frames' numbers in the clip. Pictures,
-    masks and depth are in [0, 1].
+    [T, 3, H, W] the same without the object. `anchor` [3, H, W] is the first edited frame of the whole clip, the new object's
+    colours continued beyond its outline; what a frame's new object shows at (x, y), it shows at `place` [T, 2, H, W], (x, y) in
+    pixels. `mask` [T, 1, H, W] is where the new object is seen, soft at its rim, `depth` [T, 1, H, W] the depth of the edited
+    scene, 1 = near. `frames` are the frames' numbers in the clip. Pictures, masks and depth are in [0, 1].
     """
 
     first: Tensor

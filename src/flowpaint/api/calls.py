@@ -30,7 +30,10 @@ class Options(TypedDict, total=False):
 
     `prompts`: words by time, which hold from then on, and `negative` words for what should not be there, for methods that read
     words.
-    `mask`: a picture or video, white where the edit may show. `settings`: fields of the method's parts, as a mapping
+    `mask`: a picture or video, white where the edit may show. `objects`: what a method changes the shape of, each a mask file or
+    clip, "click:x,y", "box:x0,y0,x1,y1" or "auto"; `new_object`: a mask of what an edited first frame shows there. `reference`,
+    `sketch`: picture files of what shall be there; `instruct`: the prompt says what to change; `remove`: the objects shall be
+    gone. `settings`: fields of the method's parts, as a mapping
     {"flow.preset": "fast"} or as texts "flow.preset=fast". `start`, `end`: times, the end not included. `preview`: the first
     so many seconds ("2s") at a short side of 256 pixels. `strict`: a key picture that does not match its frame is refused, where
     it otherwise is a warning. `fps`: the rate of folders and arrays. `encoding`: fields of
@@ -40,6 +43,12 @@ class Options(TypedDict, total=False):
     prompts: Mapping[int, str] | Mapping[str, str]
     negative: str
     mask: str | Path | Clip | None
+    objects: Sequence[str | Path | Clip]
+    new_object: str | Path | None
+    reference: str | Path | None
+    sketch: str | Path | None
+    instruct: bool
+    remove: bool
     strength: float
     keep_colors: bool
     quality: Quality
@@ -142,9 +151,10 @@ def plan_job(
         keyframes=bool(keyframes),
     )
     recipe = recipe_of(chosen)
-    fps, mask = options.get("fps", 24), options.get("mask")
+    fps, mask, objects = options.get("fps", 24), options.get("mask"), options.get("objects", ())
     named, pictures = _sorted_out(keyframes or {})
     plain: dict[str, Any] = {name: value for name, value in options.items() if name in _AS_THEY_ARE}
+    plain |= {name: str(value) for name, value in options.items() if name in _PICTURES and value is not None}
     job = Job(
         kind=kind,
         input=str(video) if isinstance(video, (str, Path)) else "",
@@ -156,6 +166,7 @@ def plan_job(
         look=look,
         keyframes=named,
         mask=None if mask is None or isinstance(mask, Clip) else str(mask),
+        objects=tuple(str(one) for one in objects if not isinstance(one, Clip)),
         method=recipe,
         start=_time(options.get("start")),
         end=_time(options.get("end")),
@@ -168,6 +179,7 @@ def plan_job(
         keyframes=pictures,
         mask=mask if isinstance(mask, Clip) else None,
         by=None if by is None or isinstance(by, (str, Path)) else _clip(by, fps),
+        objects=tuple(one for one in objects if isinstance(one, Clip)),
         method=None if recipe else chosen,
     )
     return job, given
@@ -176,8 +188,9 @@ def plan_job(
 _AS_THEY_ARE = {
     *("negative", "strength", "keep_colors", "quality", "seed", "device"),
     *("preview", "side_by_side", "other_shots", "strict", "allow_damaged", "tonemap"),
-    *("offline", "commercial_only", "allow_pickle"),
+    *("offline", "commercial_only", "allow_pickle", "instruct", "remove"),
 }
+_PICTURES = ("new_object", "reference", "sketch")
 
 
 def _settings(settings: Settings) -> list[str]:

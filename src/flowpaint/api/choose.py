@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .. import seams
+from ..diffusion.wan import is_vace
 from ..errors import ConfigError, InputError, nearest
 from ..parts import editors
 from ..seams import Method
@@ -41,7 +42,7 @@ def choose_method(
     if style and ("editor" not in _fields(chosen) or "editor" in said):
         raise InputError("The style of a picture is for methods with a look. Leave --style out, or take no image model.")
     if "editor" in _fields(chosen) and (style or prompt.strip()) and "editor" not in said:
-        free = "model" in _fields(chosen) and (keyframes or _MODEL in said)
+        free = hasattr(chosen, "first_frame") or ("model" in _fields(chosen) and (keyframes or _MODEL in said))
         editor, look = _editor(prompt, style, free=free)
         chosen = cast(Method, dataclasses.replace(cast(Any, chosen), editor=editor))
     for path, value in values:
@@ -78,21 +79,27 @@ def _has(part: Any, path: str) -> bool:
 
 
 def _values(settings: Sequence[str], fields: Sequence[str]) -> list[tuple[str, str]]:
-    """Path and value of each setting. A model for a method that has none of its own is one for its editor of pictures."""
+    """Path and value of each setting.
+
+    A model for a method that has none of its own is one for the part that generates its video, or for its editor of pictures.
+    """
     values = []
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals or not path.strip():
             raise InputError(f"The setting {setting!r} is not understood. Write it as part.field=value.")
         values.append((path.strip(), value.strip()))
-    if "editor" not in fields:
+    if "editor" not in fields and "generate" not in fields:
         return values
     ours = {path for path, _ in values if path.partition(".")[0] in ("model", "control") and path.partition(".")[0] not in fields}
     if not ours:
         return values
-    editor = dict(values).get("editor", "diffusion")  # first, for the others are fields of it
-    rest = [(path, value) for path, value in values if path != "editor"]
-    return [("editor", editor), *((f"editor.{path}" if path in ours else path, value) for path, value in rest)]
+    owner, usual = "editor", "diffusion"
+    if "generate" in fields:
+        owner, usual = "generate", "wan-vace" if is_vace(dict(values).get(_MODEL, "")) else "image"
+    part = dict(values).get(owner, usual)  # first, for the others are fields of it
+    rest = [(path, value) for path, value in values if path != owner]
+    return [(owner, part), *((f"{owner}.{path}" if path in ours else path, value) for path, value in rest)]
 
 
 def _named(method: str | Path) -> Method:

@@ -30,6 +30,9 @@ class Job:
     `prompts` maps times of the input to the words that hold from then on; `negative` are words for what should not be there.
     `keyframes` maps times of the input to picture files; `method` is a recipe (`flowpaint.seams.to_dict`), `look` the words
     that say which look was taken, `encoding` the fields of `flowpaint.video.Encoding` that differ from their defaults.
+    `objects` are the marks of what a method changes the shape of: mask files, click:x,y, box:x0,y0,x1,y1 or auto; `new_object` is
+    the mask of what an edited first frame shows there, `reference` and `sketch` are pictures of what shall be there. `instruct`:
+    the prompt says what to change; `remove`: the objects shall be gone.
     `by` is the video that lends its colours (kind "colorize"), shown at the input's times with `resample`.
     With `strict` a key picture that does not match its frame is refused. Times count in the input, whatever `start` says.
     `offline`, `commercial_only` and `allow_pickle` are those of `flowpaint.weights.Policy`. Raises `ConfigError` for a
@@ -48,6 +51,12 @@ class Job:
     look: str = ""
     keyframes: Mapping[str, str] = field(default_factory=dict)
     mask: str | None = None
+    objects: tuple[str, ...] = ()
+    new_object: str | None = None
+    reference: str | None = None
+    sketch: str | None = None
+    instruct: bool = False
+    remove: bool = False
     method: Mapping[str, Any] = field(default_factory=dict)
     strength: float = 1.0
     keep_colors: bool = False
@@ -79,6 +88,10 @@ class Job:
             raise InputError("--keep-colors would keep what colorize changes. Leave it out, or give a --strength below 1.")
         if self.kind != "colorize" and (self.by or self.resample):
             raise InputError(f"Only colorize takes its colours from a video, not {self.kind}. Leave out `by` and `resample`.")
+        if not self.objects and (self.remove or self.new_object):
+            raise InputError("Nothing says which object is meant. Mark it with --object: a mask, click:X,Y, box:X,Y,X,Y or auto.")
+        if self.instruct and not self.prompt.strip():
+            raise InputError('The instruction is empty. Say what to change, like --instruct "make it winter".')
         self.encoded()
 
     def encoded(self) -> Encoding:
@@ -102,7 +115,10 @@ class Job:
         known = {one.name: one for one in fields(cls)}
         for unknown in values.keys() - known.keys():
             raise ConfigError(f"A job has no field {unknown!r}. Nearest: {nearest(unknown, known)}.")
-        return cls(**{name: _checked(name, value, known[name].type) for name, value in values.items()})
+        checked = {name: _checked(name, value, known[name].type) for name, value in values.items()}
+        if "objects" in checked:
+            checked["objects"] = tuple(checked["objects"])  # files know no tuples
+        return cls(**checked)
 
     @classmethod
     def of_run(cls, manifest: Mapping[str, Any]) -> "Job":
@@ -115,7 +131,9 @@ class Job:
 
     def files(self) -> list[str]:
         """The files and folders that the job reads."""
-        own = {one for one in (self.input, self.style, self.by, self.mask, *self.keyframes.values()) if one}
+        pictures = (self.style, self.by, self.mask, self.new_object, self.reference, self.sketch)
+        own = {one for one in (self.input, *pictures, *self.keyframes.values()) if one}
+        own |= {one for one in self.objects if not marks_by_words(one)}
         return sorted(own.union(_paths(self.method)))
 
     def named(self, name: Callable[[str], str], folder: Path = Path()) -> "Job":
@@ -127,12 +145,27 @@ class Job:
             style=name(self.style) if self.style else None,
             by=name(self.by) if self.by else None,
             mask=name(self.mask) if self.mask else None,
+            objects=tuple(one if marks_by_words(one) else name(one) for one in self.objects),
+            new_object=name(self.new_object) if self.new_object else None,
+            reference=name(self.reference) if self.reference else None,
+            sketch=name(self.sketch) if self.sketch else None,
             keyframes={time: name(path) for time, path in self.keyframes.items()},
             method=_renamed(self.method, name, folder),
         )
 
 
-_HINTS: dict[str, tuple[type, ...]] = {"float": (int, float), "bool": (bool,), "int": (int,), "Mapping": (Mapping,)}
+def marks_by_words(mark: str) -> bool:
+    """Whether the mark of an object is no file: auto, click:x,y or box:x0,y0,x1,y1."""
+    return mark == "auto" or mark.startswith(("click:", "box:"))
+
+
+_HINTS: dict[str, tuple[type, ...]] = {
+    "float": (int, float),
+    "bool": (bool,),
+    "int": (int,),
+    "Mapping": (Mapping,),
+    "tuple": (tuple, list),
+}
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

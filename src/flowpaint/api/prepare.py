@@ -22,6 +22,7 @@ from ..weights import Ledger, keeping, nothing_fetched
 from . import first
 from .fit import ASPECT_SLACK, Laid, check_matches, lay
 from .job import WITHOUT_KEYS, Job
+from .objects import Marked, check_shots, marked
 
 _PREVIEW_SIDE = 256
 
@@ -36,12 +37,15 @@ class Given:
     keyframes: Mapping[int | str, Tensor] = field(default_factory=dict)
     mask: Clip | None = None
     by: Clip | None = None
+    objects: tuple[Clip, ...] = ()
     method: Method | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether the job alone says everything."""
-        return not self.keyframes and all(one is None for one in (self.clip, self.mask, self.by, self.method))
+        return (
+            not self.keyframes and not self.objects and all(one is None for one in (self.clip, self.mask, self.by, self.method))
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +65,7 @@ class Prepared:
     matches: tuple[Mapping[str, Any], ...]  # of each key frame, how well it matches
     mask: Clip | None
     by: Clip | None
+    marked: Marked
     device: str
     notes: Notes
     timings: Timings
@@ -91,14 +96,16 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         clip = whole[frames.start : frames.stop]
         mask = _mask(job, given, whole, frames, notes.warn)
         by = _by(job, given, whole, frames, notes.warn)
+        said = marked(job, given.objects, whole, frames, notes.warn)
         if job.preview is not None:
-            clip, mask = _small(clip), mask and _small(mask)
+            clip, mask, said = _small(clip), mask and _small(mask), _small_marks(said)
         clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
     prompts = _prompts(job, method, whole, frames.start)
     with timings.stage("key frames"):
         laid = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
     with timings.stage("shots"):
         shots = tuple(video.shots(clip, warn=notes.warn))
+    check_shots(said.objects, shots, first=frames.start)
     passed = _without_keys(job, method, shots, laid, first=frames.start, warn=notes.warn)
     return Prepared(
         job=job,
@@ -114,6 +121,7 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         matches=tuple(one.to_dict() for one in laid.values()),
         mask=mask,
         by=by,
+        marked=said,
         device=device,
         notes=notes,
         timings=timings,
@@ -205,6 +213,14 @@ def _small(clip: Clip) -> Clip:
     return sized(
         clip, lambda index: to_raw(resize(clip.frame(index)[None], height, width)[0], clip.bits), height=height, width=width
     )
+
+
+def _small_marks(said: Marked) -> Marked:
+    """Marks for a clip that is shown small."""
+    shape = said.new_object
+    if shape is not None:
+        shape = (_small(Clip.from_array(shape[None].expand(1, 3, -1, -1))).frame(0)[:1] > 0.5).float()
+    return dataclasses.replace(said, objects=tuple(_small(one) for one in said.objects), new_object=shape)
 
 
 def on_screen(clip: Clip, like: Clip) -> list[int]:
@@ -320,7 +336,7 @@ def _without_keys(
     job: Job, method: Method, shots: tuple[range, ...], keyframes: Collection[int], *, first: int, warn: Warn
 ) -> frozenset[range]:
     """Shots that nothing is known for, which pass as they are where that is asked for. Raises `InputError` otherwise."""
-    if job.kind in WITHOUT_KEYS or getattr(method, "editor", None) is not None:
+    if job.kind in WITHOUT_KEYS or job.remove or getattr(method, "editor", None) is not None:
         return frozenset()
     if (job.prompt.strip() or job.prompts) and not (keyframes and hasattr(method, "editor")):
         return frozenset()  # the method reads words itself

@@ -14,6 +14,7 @@ from ..methods import keys
 from ..runs import PrefixedStore
 from ..seams import ImageEditor, Method, Run
 from ..types import Clip, Edit, Raw, to_raw
+from .objects import of_shot
 from .prepare import Prepared, sized
 
 _FEATHER = 4  # pixels over which the edge of a mask fades in, inside it
@@ -54,15 +55,18 @@ def first(prepared: Prepared, run: Run) -> tuple[Raw, Raw]:
     key frame stands in for it.
     """
     method, clip, shot = prepared.method, prepared.clip, prepared.shots[0]
-    editor = editor_of(method)
+    own = getattr(method, "first_frame", None)  # a method whose editor is told of objects
+    if own is None:
+        editor_of(method)  # refuses a method without one
     if 0 in prepared.keyframes:
         raise InputError(
             f"There is nothing to approve: frame {prepared.first} comes from a key frame. Leave --approve or that --keyframe out."
         )
     with prepared.timings.stage("edit"), prepared.policed():
         edit = _edit(prepared, shot, _anchor(prepared, run) if getattr(method, "takes_anchor", True) else None)
-        made = keys.edited(clip[shot.start : shot.stop], edit, editor, [0], _of_shot(run, prepared, shot))
-        picture = to_raw(made[0], clip.bits)
+        part, apart = clip[shot.start : shot.stop], _of_shot(run, prepared, shot)
+        made: Tensor = own(part, edit, apart) if own else keys.edited(part, edit, editor_of(method), [0], apart)[0]
+        picture = to_raw(made, clip.bits)
     return picture, picture if prepared.mask is None else masked(clip, lambda _: picture, prepared.mask)(0)
 
 
@@ -98,6 +102,12 @@ def _edit(prepared: Prepared, shot: range, anchor: tuple[Tensor, Tensor] | None)
         strength=job.strength,
         keep_colors=job.keep_colors,
         finished=frozenset(index - shot.start for index in prepared.finished if index in shot),
+        objects=of_shot(prepared.marked.objects, shot),
+        new_object=prepared.marked.new_object,
+        instruct=job.instruct,
+        reference=prepared.marked.reference,
+        sketch=prepared.marked.sketch,
+        remove=job.remove,
     )
 
 

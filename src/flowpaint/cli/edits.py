@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from .options import How, ImageModel, Input, Manners, Output, RunOptions, Weights, What, grouped
+from .options import How, ImageModel, Input, Manners, Objects, Output, RunOptions, Weights, What, grouped
 from .talk import Talk, talking
 
 if TYPE_CHECKING:  # the commands import it when they run, so that --help need not wait for torch
@@ -24,7 +24,17 @@ _Strict = Annotated[bool, typer.Option("--strict", help="Refuse a key frame that
 _Shots = Annotated[str, typer.Option(help="Shots without a key frame: refuse, or keep as they are.")]
 
 
-@grouped(what=What, words=ImageModel, how=How, weights=Weights, source=Input, out=Output, run=RunOptions, manners=Manners)
+@grouped(
+    what=What,
+    things=Objects,
+    words=ImageModel,
+    how=How,
+    weights=Weights,
+    source=Input,
+    out=Output,
+    run=RunOptions,
+    manners=Manners,
+)
 def edit(
     ctx: typer.Context,
     *,
@@ -37,6 +47,7 @@ def edit(
     replay: Annotated[Path | None, typer.Option(help="Repeat what is stored in a result or its report.")] = None,
     approve: Annotated[bool, typer.Option("--approve", help="Edit the first frame only, and say how to go on.")] = False,
     what: What,
+    things: Objects,
     words: ImageModel,
     how: How,
     weights: Weights,
@@ -52,16 +63,19 @@ def edit(
         if approve and (replay or run.dry_run):
             raise InputError("--approve makes a picture before the run. Leave out --replay and --dry-run, or --approve.")
         if replay is not None:
-            own = (what, words, how, source) != (What(), ImageModel(), How(), Input())
+            own = (what, things, words, how, source) != (What(), Objects(), ImageModel(), How(), Input())
             if prompt or style or keyframe or strict or own:
                 raise InputError("--replay brings its own words and settings. Give at most an input and an output beside it.")
             _make(_replayed(replay, video, weights, out), out, run, talk)
             return
         if video is None:
             raise InputError("There is no input. Name a video, or a result to --replay.")
-        plain = _plain(what, how, source, out) | vars(weights) | {"strict": strict}
+        if things.instruct is not None and prompt:
+            raise InputError("There are both a prompt and an instruction. Give the words once.")
+        prompt = prompt if things.instruct is None else things.instruct
+        plain = _plain(what, how, source, out) | vars(weights) | things.plain() | {"strict": strict}
         plain |= {"prompts": _by_time(words.prompts, "prompt", "WORDS"), "negative": words.negative}
-        plain["settings"] = [*words.settings(), *how.settings]
+        plain["settings"] = [*things.settings(), *words.settings(), *how.settings]
         job, _ = api.plan_job(
             "edit", video, prompt=prompt, method=method, style=style, keyframes=read_keyframes(keyframe or []), **plain
         )

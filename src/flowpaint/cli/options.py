@@ -51,7 +51,7 @@ def _option(text: str, *names: str, panel: str, metavar: str | None = None) -> A
 
 
 _WHAT, _HOW, _INPUT, _OUTPUT, _RUN, _TALK = "What to edit", "How", "Input", "Output", "Run", "Messages"
-_MODEL, _WEIGHTS = "Image models", "Weights of networks"
+_OBJECT, _MODEL, _WEIGHTS = "Objects and editors", "Image models", "Weights of networks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,39 @@ class What:
     start: Annotated[str | None, _option("First frame: 48, 3.5s or 00:00:03.500.", panel=_WHAT, metavar="TIME")] = None
     end: Annotated[str | None, _option("Where to stop, not included.", panel=_WHAT, metavar="TIME")] = None
     preview: Annotated[str | None, _option("Only so many seconds, small and quick: 2s.", panel=_WHAT, metavar="TIME")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """Edits of one thing in the picture, and who edits the first frame."""
+
+    objects: Annotated[
+        list[str],
+        _option(
+            "What changes its shape: a mask, click:X,Y, box:X,Y,X,Y or auto; may be repeated.",
+            "--object",
+            panel=_OBJECT,
+            metavar="MARK",
+        ),
+    ] = field(default_factory=list)
+    editor: Annotated[str | None, _option("Who edits pictures (`flowpaint list editor`).", panel=_OBJECT, metavar="NAME")] = None
+    instruct: Annotated[str | None, _option("What to change, as an order.", panel=_OBJECT, metavar="WORDS")] = None
+    reference: Annotated[Path | None, _option("A picture of what shall be there.", panel=_OBJECT)] = None
+    sketch: Annotated[Path | None, _option("A drawing of what shall be there.", panel=_OBJECT)] = None
+    remove: Annotated[bool, _option("Take the object away.", "--remove", panel=_OBJECT)] = False
+    new_object: Annotated[Path | None, _option("Mask of what an edited first frame shows in its place.", panel=_OBJECT)] = None
+    candidates: Annotated[int | None, _option("Edit so many times, take the best.", panel=_OBJECT)] = None
+    candidate: Annotated[int | None, _option("Take this one of the candidates.", panel=_OBJECT)] = None
+
+    def settings(self) -> list[str]:
+        """The fields of a method that are set, as for --set; the editor first, for others may be fields of it."""
+        named = {"editor": self.editor, "candidates": self.candidates, "candidate": self.candidate}
+        return [f"{path}={value}" for path, value in named.items() if value is not None]
+
+    def plain(self) -> dict[str, Any]:
+        """The rest under the names that the calls give it, without the words of an instruction."""
+        names = ("objects", "reference", "sketch", "remove", "new_object")
+        return {name: getattr(self, name) for name in names} | {"instruct": self.instruct is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

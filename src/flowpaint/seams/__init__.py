@@ -139,12 +139,13 @@ class DepthCompleter(Protocol):
 class ImageToVideo(Protocol):
     """Makes a video of its first frame, led by depth and motion: chunk by chunk, each begun by the last frame of the one before.
 
-    `window` is how many frames it makes at once, the first of which is given; `uses_depth` says whether it looks at the depth.
+    `window` is how many frames it makes at once, the first of which is given; 1 means that every frame is made by itself, and
+    that its picture is not given. `uses_depth` says whether it looks at the depth.
     """
 
     @property
     def window(self) -> int:
-        """Frames of a chunk, 2 or more; the last chunk of a clip may be shorter."""
+        """Frames of a chunk; the last chunk of a clip may be shorter."""
         ...
 
     @property
@@ -153,7 +154,7 @@ class ImageToVideo(Protocol):
         ...
 
     def __call__(self, told: Aligned, edit: Edit, run: Run) -> Tensor:
-        """The pictures [T, 3, H, W] in [0, 1] of a chunk, whose frame 0 is `told.first` to the bit.
+        """The pictures [T, 3, H, W] in [0, 1] of a chunk, whose frame 0 is `told.first` to the bit, with a window above 1.
 
         Equal seeds of `run` and equal frames give equal pictures.
         """
