@@ -22,6 +22,7 @@ from .search import Found, search, shifted
 _SURE = 0.01  # cost of a match at which it is believed to a third
 _OUTWARD = 5  # pixels by which the object may stand out from what it was taken for
 _INWARD = 2  # pixels from a rim in which nothing is sure
+_SMALL = 200  # pixels of an object of which none is surely recognised by itself
 _RARE = 0.02  # share of the object's own pixels whose colours count as not its own
 _DOUBTED = 0.1  # and of those pixels of a frame that resemble it
 _SLACK = 3.0  # nats by which a colour may be rarer all the same: light changes
@@ -150,7 +151,10 @@ class Follower:
         own = likely[(label > 0.9) & (sure > 0.5)]
         floor = min(self._floor, _rare(own, _DOUBTED) - _SLACK) if len(own) else self._floor
         strange = box((likely < floor).float(), 3) > 0.5  # a few noisy pixels are no other thing
-        certain = erode(((label > 0.9) & (sure > 0.3) & ~strange).float(), _INWARD) > 0.5
+        certain = erode(((label > 0.9) & (sure > 0.3)).float(), _INWARD)
+        if laid[-1].label.sum() < _SMALL:  # every window of it holds ground that changed: only as a whole is it like itself
+            certain = torch.maximum(certain, erode((laid[-1].label > 0.5).float(), 1))
+        certain = (certain > 0.5) & ~strange
         possible = (dilate((label > 0.1).float(), _OUTWARD) > 0.5) & ~strange
         mask = self._colours.cut(frame, possible=possible, sure=certain)
         return _joined(mask * (dilate((label > 0.1).float(), 1)), label)
