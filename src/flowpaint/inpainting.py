@@ -32,9 +32,9 @@ _SEAM = 9  # pixels over which the misfit of the rim is averaged: light, not tex
 def complete(picture: Tensor, hole: Tensor, *, seed: int = 0) -> Tensor:
     """`picture` [1, 3, H, W] in [0, 1] with its `hole` filled: [1, 3, H, W] in [0, 1]; what is known stays to the bit.
 
-    `hole` [1, 1, H, W] is 1 (above 0.5) where nothing is known; what `picture` holds there does not count. Work is done on the CPU. The same `seed` fills
-    the same. Where hardly anything is known, no 7x7 pixels together, the hole is filled smoothly. Raises `InputError` where
-    nothing is known at all.
+    `hole` [1, 1, H, W] is 1 (above 0.5) where nothing is known; what `picture` holds there does not count. Work is done on
+    the CPU. The same `seed` fills the same. Where hardly anything is known, no 7x7 pixels together, the hole is filled smoothly.
+    Raises `InputError` where nothing is known at all.
     """
     check_shape(picture=(picture, "1 3 H W"), hole=(hole, "1 1 H W"))
     missing = hole > 0.5

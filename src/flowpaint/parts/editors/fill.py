@@ -31,8 +31,8 @@ class FillEditor:
 
     def __call__(self, image: Tensor, edit: Edit, generator: torch.Generator) -> Tensor:
         """The picture [3, H, W] in [0, 1] of `image` [3, H, W] without what is under the first channel of the first frame of
-        `edit.mask`; elsewhere the same to the bit. The seed of `generator` decides which patches are tried. `Edit.keep_colors` says
-        nothing here: the colours to keep would be those of what is removed.
+        `edit.mask`; elsewhere the same to the bit. The seed of `generator` decides which patches are tried. `Edit.keep_colors`
+        says nothing here: the colours to keep would be those of what is removed.
 
         Raises `InputError` without a mask, or where it is empty, or leaves nothing known.
         """

@@ -1,6 +1,7 @@
 """`CarriedSegmenter`: the mask of one frame, carried to the frames after it."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -60,7 +61,7 @@ def carry(frames: Tensor, first: Tensor, flow: FlowEstimator, side: int) -> Tens
     size = max(1, round(scale * height)), max(1, round(scale * width))
     follower = Follower(resize(frames[:1].float(), *size), resize(first, *size), flow)
     masks = [first]
-    for before, frame in zip(frames[:-1], frames[1:], strict=True):
+    for before, frame in pairwise(frames):
         if torch.equal(before, frame):
             masks.append(masks[-1])
         else:

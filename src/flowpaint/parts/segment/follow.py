@@ -146,6 +146,7 @@ class Follower:
         label, least = recognise(frame, laid, matched, cost)
         sure = torch.exp(-least / _SURE)
         if self._colours is None:
+            # What is like nothing known came into sight beside the object rather than on it.
             return _joined((label * sure.sqrt() > 0.5).float(), label)
         likely = self._colours.likelihood(frame)
         own = likely[(label > 0.9) & (sure > 0.5)]

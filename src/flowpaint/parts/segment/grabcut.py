@@ -18,6 +18,8 @@ from .colours import Labels, bgr
 _ROUNDS = 4
 _REACHES = (0.08, 0.15, 0.25, 0.4)  # of the short side: how large an object under a click may be, half its size
 _TOLERANCES = (0.04, 0.08, 0.14)  # of black to white, by which colours differ that belong to the seed
+_BLURS = (0.0, 1.0, 2.0)  # pixels
+_ENOUGH = 0.1  # share of where the object may be that must be found without a stronger blur
 _GIVE = "Give a mask of the object as the hint, or another box or click."
 
 
@@ -114,7 +116,7 @@ def _at_click(picture: Tensor, click: tuple[float, float], scale: float) -> Tens
             labels[far < 0.6 * limit] = cv2.GC_PR_FGD
             labels[seed & (far < limit)] = cv2.GC_FGD
             cuts.append(_clean(_grabbed(picture, labels), (x, y)))
-    cuts = [one for one in cuts if 4 <= one.sum() and one.mean() < 0.9]
+    cuts = [one for one in cuts if one.sum() >= 4 and one.mean() < 0.9]
     if not cuts:
         return torch.zeros_like(picture[:, :1])
     stack = torch.cat(cuts).flatten(1)
@@ -139,10 +141,31 @@ def _grabbed(picture: Tensor, labels: Labels) -> Tensor:
     none = torch.zeros_like(picture[:, :1])
     if min(int((labels & 1).sum()), int((labels & 1 == 0).sum())) < 8:
         return none
-    cv2.setRNGSeed(0)  # its clusters start by chance
+    mask = none
+    for blur in _BLURS:  # strong texture hides an object from GrabCut, and a slight blur hides the texture
+        mask = _cut(_blurred(bgr(picture), blur), labels).to(none)
+        if mask.sum() >= _ENOUGH * (labels & 1).sum():
+            break
+    else:
+        return mask
+    if not blur:
+        return mask
+    # A blurred rim is no rim: it is cut again where it is sharp.
+    again = np.where(dilate(mask, 3)[0, 0].cpu().numpy() > 0.5, cv2.GC_PR_BGD, cv2.GC_BGD).astype(np.uint8)
+    again[mask[0, 0].cpu().numpy() > 0.5] = cv2.GC_PR_FGD
+    again[erode(mask, 2)[0, 0].cpu().numpy() > 0.5] = cv2.GC_FGD
+    return _cut(bgr(picture), again).to(none)
+
+
+def _blurred(picture: Labels, sigma: float) -> Labels:
+    return cv2.GaussianBlur(picture, (0, 0), sigma).astype(np.uint8) if sigma else picture
+
+
+def _cut(picture: Labels, labels: Labels) -> Tensor:
     cut = labels.copy()
-    cv2.grabCut(bgr(picture), cut, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
-    return torch.from_numpy((cut & 1).astype(np.float32)).to(none)[None, None]
+    cv2.setRNGSeed(0)  # its clusters start by chance
+    cv2.grabCut(picture, cut, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    return torch.from_numpy((cut & 1).astype(np.float32))[None, None]
 
 
 def _clean(mask: Tensor, point: tuple[int, int] | None) -> Tensor:
