@@ -1,4 +1,4 @@
-"""Editors of single pictures: looks, a picture's style, a hand-made picture, an image model, a filled hole; and words to looks."""
+"""Editors of single pictures: looks, a picture's style, a hand-made picture, image models, a filled hole; and words to looks."""
 
 from .diffusion import DiffusionEditor
 from .fill import FillEditor

@@ -29,13 +29,13 @@ def search(piece: Tensor, mask: Tensor, frame: Tensor, *, expected: tuple[float,
     `piece` [1, 3, h, w] under `mask` [1, 1, h, w]. None where less than an eighth of it would lie in the picture.
     """
     step = int(max(1, min(_COARSEST, (mask.sum().item() ** 0.5) // _CELLS)))
-    found = _best(piece, mask, frame, step, expected, reach)
+    found = _best(piece, mask, frame, step=step, expected=expected, reach=reach)
     if found is None or step == 1:
         return found
-    return _best(piece, mask, frame, 1, found.shift, step) or found
+    return _best(piece, mask, frame, step=1, expected=found.shift, reach=step) or found
 
 
-def _best(piece: Tensor, mask: Tensor, frame: Tensor, step: int, expected: tuple[float, float], reach: float) -> Found | None:
+def _best(piece: Tensor, mask: Tensor, frame: Tensor, *, step: int, expected: tuple[float, float], reach: float) -> Found | None:
     """The best shift in steps of `step` pixels."""
     height, width = (max(1, side // step) for side in frame.shape[-2:])
     small, weight, other = resize(piece, height, width), resize(mask, height, width), resize(frame, height, width)
