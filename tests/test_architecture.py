@@ -12,7 +12,7 @@ from flowpaint import seams
 
 SOURCE = Path(flowpaint.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "carry", "regression", "enlarge"}
+GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "carry", "regression", "enlarge", "labels", "inpainting"}
 CORE = GROUND | {"seams", "moments", "hints", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
     "types": {"errors"},
@@ -23,6 +23,8 @@ MAY = {
     "timecode": {"types", "errors"},
     "smoothing": {"types", "errors", "warp"},
     "regression": {"types", "errors", "smoothing"},
+    "labels": {"smoothing"},
+    "inpainting": {"types", "errors", "warp", "smoothing"},
     "enlarge": {"types", "warp", "smoothing", "regression"},
     "plan": GROUND,
     "table": set(),

@@ -22,6 +22,7 @@ TABLE: dict[str, dict[str, str]] = {
         "style": "flowpaint.parts.editors:StyleEditor",
         "picture": "flowpaint.parts.editors:PictureEditor",
         "diffusion": "flowpaint.parts.editors:DiffusionEditor",
+        "fill": "flowpaint.parts.editors:FillEditor",
     },
     "model": {
         "stable-diffusion": "flowpaint.diffusion.model:LatentDiffusion",
@@ -37,7 +38,14 @@ TABLE: dict[str, dict[str, str]] = {
         "by-distance": "flowpaint.parts.flow:ByDistance",
     },
     "condition": _in("conditions", canny="CannyEdges", softedge="SoftEdges", hed="HedEdges", depth="DepthAnything"),
-    "segmenter": _in("segment", motion="MotionSegmenter", mask="MaskSegmenter", sam2="Sam2Segmenter"),
+    "segmenter": _in(
+        "segment",
+        motion="MotionSegmenter",
+        mask="MaskSegmenter",
+        sam2="Sam2Segmenter",
+        carried="CarriedSegmenter",
+        grabcut="GrabCutSegmenter",
+    ),
     "extractor": {
         "clip": "flowpaint.parts.features:ClipFeatures",
         "vgg16": "flowpaint.parts.features:VggFeatures",

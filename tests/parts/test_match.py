@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from flowpaint.labels import describe
 from flowpaint.parts.flow import DisFlow
-from flowpaint.parts.propagate.match import Match, Matcher, confidence, describe, rescale
+from flowpaint.parts.propagate.match import Match, Matcher, confidence, rescale
 from flowpaint.scenes import Layer, Scene, correspond, render
 from flowpaint.scenes.camera import Camera
 from flowpaint.scenes.depths import Level

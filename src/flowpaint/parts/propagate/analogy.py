@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...labels import describe
 from ...seams import FlowEstimator, Run, default
 from ...types import Clip, Edit, Raw, check_shape, from_raw, to_raw
 from ...warp import grid_of, resize, sample_at, warp
 from .chain import Chain, State, check_keyframes
 from .compose import Key, Tracked, render
 from .layer import Known, carry
-from .match import Matcher, confidence, describe, rescale
+from .match import Matcher, confidence, rescale
 from .regions import Regions
 from .transfer import Transfer, Votes
 

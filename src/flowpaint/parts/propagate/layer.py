@@ -12,11 +12,12 @@ import cv2
 import torch
 from torch import Tensor
 
+from ...labels import Labelled, refine, resemble
 from ...smoothing import box, dilate, erode, extend, gaussian
 from ...warp import affine_motion, grid_of, inside, length, sample_at
 from .match import Match, returns_to
 from .regions import Region, Regions
-from .silhouette import Labelled, meet, refine, resemble
+from .silhouette import meet
 
 _FOLLOWED = 0.35  # mean trust inside a part below which its own pixels do not tell its motion
 _APART = 0.1  # share of it that moves apart from the background, above which they do all the same

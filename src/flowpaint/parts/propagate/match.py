@@ -13,23 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...smoothing import box, gaussian, gradient, smooth_on_grid
+from ...smoothing import box, gaussian, smooth_on_grid
 from ...warp import grid_of, length, pixel_grid, sample_at
 
 _STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1), (-1, 1), (1, -1))
 _COARSE = 8  # the exhaustive match sees the picture at one eighth
 _ROUNDING = 1e-6  # on a flat surface all costs are nearly 0, and none is better than another
-_LUMA = (0.299, 0.587, 0.114)
-
-
-def grey(picture: Tensor) -> Tensor:
-    """Rec. 601 luma [1, 1, H, W] of [1, 3, H, W]."""
-    return (picture * picture.new_tensor(_LUMA)[None, :, None, None]).sum(dim=1, keepdim=True)
-
-
-def describe(picture: Tensor) -> Tensor:
-    """What is compared: colour, and the gradient of luma counted twice. [1, 5, H, W] of [1, 3, H, W]."""
-    return torch.cat([picture, gradient(grey(picture))], dim=1)
 
 
 @dataclass(frozen=True, slots=True)

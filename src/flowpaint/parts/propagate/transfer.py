@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...labels import grey
 from ...regression import ColourMap, regress
 from ...smoothing import box, extend, smooth_on_grid
 from ...warp import grid_of, resize, sample_at
-from .match import grey, rescale
+from .match import rescale
 
 Votes = Literal[1, 5, 13]
 _RING = ((0, 0), (-2, -2), (2, 2), (-2, 2), (2, -2))
