@@ -21,6 +21,8 @@ TABLE: dict[str, dict[str, str]] = {
         "style": "flowpaint.parts.editors:StyleEditor",
         "picture": "flowpaint.parts.editors:PictureEditor",
         "diffusion": "flowpaint.parts.editors:DiffusionEditor",
+        "openai": "flowpaint.parts.editors.openai:OpenAiEditor",
+        "comfyui": "flowpaint.parts.editors.comfyui:ComfyUiEditor",
     },
     "model": {
         "stable-diffusion": "flowpaint.diffusion.model:LatentDiffusion",
