@@ -233,7 +233,7 @@ class ComfyUi(StandIn):
         return handler.reply(200, {"prompt_id": number, "number": len(self.jobs), "node_errors": {}})
 
     def _history(self, handler, got):
-        number = [one for one in self.jobs][-1]
+        number = list(self.jobs)[-1]
         assert got.path == "/history/" + number.replace(" ", "%20").replace("/", "%2F")
         self.asked[number] = self.asked.get(number, 0) + 1
         if self.asked[number] < self.polls:
@@ -249,7 +249,7 @@ class ComfyUi(StandIn):
     def _view(self, handler, got):
         if got.query != {"filename": ["out 1.png"], "subfolder": ["a/b"], "type": ["output"]}:
             return handler.reply(404, "")
-        nodes = list(self.jobs.values())[-1]
+        nodes = self.jobs[list(self.jobs)[-1]]
         picture, mask = (np.array(Image.open(io.BytesIO(self.kept[nodes[key]["inputs"]["image"]]))) for key in ("1", "2"))
         made = painted(picture[..., :3], mask[..., 3] == 0)
         if self.alpha is not None:

@@ -63,6 +63,15 @@ def checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
+class _Session(requests.Session):
+    """Knows no redirects: even without following one, requests would read all of its body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Nothing."""
+        del resp
+        return None
+
+
 class _Passing(Exception):
     """What may be gone the next time: in words, with the seconds that the server asks to wait."""
 
@@ -205,7 +214,7 @@ class Wire:
     def _once(self, method: str, url: str, told: Told, body: Mapping[str, Any]) -> bytes:
         """The answer to one request. Raises `_Passing` for what may be gone the next time."""
         # `trust_env` would let a proxy see what goes to this machine, and a .netrc file replace the key.
-        with requests.Session() as session:
+        with _Session() as session:
             session.trust_env = False
             proxies = {} if self.is_local else requests.utils.get_environ_proxies(url)
             bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
