@@ -1,5 +1,6 @@
 """The editor over a ComfyUI server: uploads, the filled workflow, the wait, the picture with its mask, and what goes wrong."""
 
+import dataclasses
 import io
 import json
 
@@ -186,8 +187,9 @@ def test_the_key_goes_with_every_request(server, build, monkeypatch):
     assert KEY not in str(raised.value) and "you are ***" in str(raised.value)
 
 
-def test_it_takes_every_task_and_its_workflow_is_an_input_of_the_job(build, server):
-    editor = build(server)
+def test_it_takes_every_task_and_its_workflow_is_an_input_of_the_job(build, server, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    editor = dataclasses.replace(build(server), workflow="workflow.json")
     assert editor.tasks == {"words", "instruction", "reference", "sketch", "removal"}
     job = Job(method={"kind": "method", "part": "frame-by-frame", "editor": seams.to_dict(editor)})
     assert job.files() == [editor.workflow]
@@ -296,11 +298,11 @@ def test_errors_beside_an_accepted_job_are_told(server, build):
 
 
 def test_a_node_that_breaks_is_told(server, build):
-    broke = {"node_id": "3", "node_type": "KSampler", "exception_message": "CUDA out of memory\n", "traceback": ["x"] * 9}
+    broke = {"node_id": "3", "node_type": "KSampler", "exception_message": "CUDA \x1b[31mout of memory\n", "traceback": ["x"] * 9}
     status = {"status_str": "error", "completed": False, "messages": [["execution_start", {}], ["execution_error", broke]]}
     server.history = {"outputs": {}, "status": status}
     error = failure(build(server))
-    assert type(error) is WorkError and "node 3 (KSampler): CUDA out of memory" in str(error)
+    assert type(error) is WorkError and "node 3 (KSampler): CUDA [31mout of memory" in str(error)
     assert "repeat the command" in str(error) and not server.of("/view")
 
 

@@ -219,10 +219,13 @@ def test_an_answer_of_another_size_is_brought_to_the_frame(size):
     assert made.shape == (3, 24, 40) and (made - (1 - image)).abs().max() < 0.06
 
 
-def test_a_larger_answer_to_a_letterboxed_picture_is_cut_in_proportion():
-    image = torch.linspace(0, 1, 40).expand(3, 24, 40).contiguous()
-    with OpenAi(size=(300, 300)) as server:
-        made = edit(server, image, size="120x120")
+@pytest.mark.parametrize("height, width", [(24, 40), (40, 24)])
+def test_a_larger_answer_to_a_letterboxed_picture_is_cut_in_proportion(height, width):
+    down, along = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)[None]
+    image = torch.stack([down.expand(height, width), along.expand(height, width), (down * along)])
+    with OpenAi(size=(240, 320)) as server:
+        made = edit(server, image, size="120x160")
+    assert server.got[0].fields["size"] == "120x160" and server.got[0].pictures("image")[0].shape == (160, 120, 3)
     assert (made - (1 - image)).abs().max() < 0.06
 
 
@@ -537,10 +540,10 @@ def coded(content):
         ({"data": [None]}, "no picture in data"),
         ({"data": [{"b64_json": None}]}, "no picture in data"),
         ([1, 2], "no picture in data"),
-        ({"data": [{"b64_json": "@@not base64@@"}]}, "broken base64"),
+        ({"data": [{"b64_json": "@@notbase64aa@@+"}]}, "broken base64"),
         ({"data": [{"b64_json": "abc"}]}, "broken base64"),
         (coded(b""), "no picture that can be read"),
-        (coded(b"GIF89a" + b"\0" * 50), "no picture that can be read"),
+        (coded(encoded(to_raw(photo()), "GIF")), "no picture that can be read"),
         (coded(encoded(to_raw(torch.rand(3, 24, 40)))[:900]), "no picture that can be read"),
         (coded(huge_png()), "8193 x 8192 pixels"),
     ],
