@@ -62,6 +62,8 @@ PRIVATE = {
     "tensorboard": {"training"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "requests": {"parts"},
+    "urllib3": {"parts"},
 }
 # The files and folders behind the names of parts and methods: none of them knows another. Trainers share what they train with.
 TARGETS = [target.partition(":")[0].split(".")[1:3] for rows in seams.TABLE.values() for target in rows.values()]

@@ -23,6 +23,8 @@ TABLE: dict[str, dict[str, str]] = {
         "picture": "flowpaint.parts.editors:PictureEditor",
         "diffusion": "flowpaint.parts.editors:DiffusionEditor",
         "fill": "flowpaint.parts.editors:FillEditor",
+        "openai": "flowpaint.parts.editors.openai:OpenAiEditor",
+        "comfyui": "flowpaint.parts.editors.comfyui:ComfyUiEditor",
     },
     "model": {
         "stable-diffusion": "flowpaint.diffusion.model:LatentDiffusion",

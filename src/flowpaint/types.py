@@ -282,8 +282,9 @@ class Edit:
         return self.prompts[max(begun)] if begun else self.prompt
 
     def at(self, frame: int) -> "Edit":
-        """The edit of one frame: its words alone."""
-        return replace(self, prompt=self.words(frame), prompts={})
+        """The edit of one frame: its words and its mask alone."""
+        mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[[frame]]
+        return replace(self, prompt=self.words(frame), prompts={}, mask=mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

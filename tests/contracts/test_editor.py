@@ -1,5 +1,6 @@
 """What every image editor must do, whoever wrote it."""
 
+import json
 import pickle
 
 import pytest
@@ -7,6 +8,7 @@ import skimage.data
 import torch
 from PIL import Image
 
+from edit_servers import WORKFLOW, ComfyUi, OpenAi
 from flowpaint import seams
 from flowpaint.parts.editors import LookEditor
 from flowpaint.types import Clip, Edit
@@ -38,8 +40,15 @@ def model(tmp_path_factory):
     return str(save_model(tmp_path_factory.mktemp("tiny") / "model"))
 
 
+@pytest.fixture(scope="module")
+def servers():
+    """Servers on this machine for the editors that ask one."""
+    with OpenAi() as openai, ComfyUi(polls=1) as comfyui:
+        yield {"openai": openai.url, "comfyui": comfyui.url}
+
+
 @pytest.fixture(params=[*seams.names("editor"), *(f"looks: {name}" for name in LOOKS)])
-def build(request, tmp_path, model):
+def build(request, tmp_path, model, servers):
     """Makes the editor for frames of a given size: an editor led by a picture file gets one of that shape."""
 
     def made(height, width):
@@ -55,6 +64,11 @@ def build(request, tmp_path, model):
             values = {"picture": str(path)}
         elif kind == "fill":
             values = {"grow": 3}  # of a picture five pixels high something must stay known
+        elif kind in servers:
+            values = {"url": servers[kind]}
+            if kind == "comfyui":
+                (tmp_path / "workflow.json").write_text(json.dumps(WORKFLOW))
+                values["workflow"] = str(tmp_path / "workflow.json")
         return seams.build("editor", kind, **values)
 
     return made

@@ -180,7 +180,9 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 
 # -------------------------------------------------------------------------------------------------------- paths in recipes
 
-_PLACES = frozenset({"path", "weights", "shape", "controlnets", "lora", "heads"})  # fields that may name a file or a folder
+_PLACES = frozenset(
+    {"path", "weights", "shape", "controlnets", "lora", "heads", "workflow"}
+)  # fields that may name a file or a folder
 
 
 def _is_path(text: str, field: str, folder: Path) -> bool:

@@ -283,8 +283,9 @@ def _by(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip 
 
 
 def has_image_model(method: Method) -> bool:
-    """Whether `method` or its editor makes pictures by an image model, which reads words."""
-    return any("model" in getattr(one, "__dataclass_fields__", {}) for one in (method, getattr(method, "editor", None)))
+    """Whether `method` or its editor makes pictures by an image model, which reads words, here or on a server."""
+    makers = (method, getattr(method, "editor", None))
+    return any("model" in getattr(one, "__dataclass_fields__", {}) or hasattr(one, "tasks") for one in makers)
 
 
 def _prompts(job: Job, method: Method, whole: Clip, first: int) -> dict[int, str]:
