@@ -21,6 +21,12 @@ TABLE: dict[str, dict[str, str]] = {
         "style": "flowpaint.parts.editors:StyleEditor",
         "picture": "flowpaint.parts.editors:PictureEditor",
         "diffusion": "flowpaint.parts.editors:DiffusionEditor",
+        "inpaint": "flowpaint.parts.editors:InpaintEditor",
+        "instruct-pix2pix": "flowpaint.parts.editors:InstructEditor",
+        "paint-by-example": "flowpaint.parts.editors:ExampleEditor",
+        "qwen-image-edit": "flowpaint.parts.editors:QwenEditor",
+        "flux2-klein": "flowpaint.parts.editors:KleinEditor",
+        "lama": "flowpaint.parts.editors:LamaEditor",
     },
     "model": {
         "stable-diffusion": "flowpaint.diffusion.model:LatentDiffusion",

@@ -1,10 +1,31 @@
-"""Editors of single pictures: built-in looks, a picture's style, a hand-made picture, an image model; and words to looks."""
+"""Editors of single pictures: built-in looks, a picture's style, a hand-made picture, image models; and words to looks."""
 
 from .diffusion import DiffusionEditor
+from .example import ExampleEditor
+from .inpaint import InpaintEditor
+from .instruct import InstructEditor
+from .klein import KleinEditor
+from .lama import LamaEditor
 from .look import LookEditor
 from .looks import catalogue
 from .picture import PictureEditor, StyleEditor
+from .qwen import QwenEditor
 from .sheet import sheet
 from .words import Choice, choose
 
-__all__ = ["Choice", "DiffusionEditor", "LookEditor", "PictureEditor", "StyleEditor", "catalogue", "choose", "sheet"]
+__all__ = [
+    "Choice",
+    "DiffusionEditor",
+    "ExampleEditor",
+    "InpaintEditor",
+    "InstructEditor",
+    "KleinEditor",
+    "LamaEditor",
+    "LookEditor",
+    "PictureEditor",
+    "QwenEditor",
+    "StyleEditor",
+    "catalogue",
+    "choose",
+    "sheet",
+]
