@@ -79,7 +79,11 @@ def save_klein(folder: Path) -> Path:
     Qwen3ForCausalLM(Qwen3Config(**sizes, num_key_value_heads=1, vocab_size=300)).eval().save_pretrained(folder / "text_encoder")
     tokens().save_pretrained(folder / "tokenizer")
     FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True).save_pretrained(folder / "scheduler")
-    return _index(folder, "Flux2KleinPipeline", is_distilled=True)
+    names = {"vae": "AutoencoderKLFlux2", "transformer": "Flux2Transformer2DModel"}
+    parts = {part: ["diffusers", name] for part, name in names.items()}
+    parts |= {"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"], "tokenizer": ["transformers", "Qwen2TokenizerFast"]}
+    parts |= {"text_encoder": ["transformers", "Qwen3ForCausalLM"]}
+    return _index(folder, "Flux2KleinPipeline", is_distilled=True, **parts)
 
 
 def save_qwen(folder: Path, name: str = "QwenImageEditPlusPipeline") -> Path:

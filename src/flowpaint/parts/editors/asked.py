@@ -35,7 +35,8 @@ def of_area(height: int, width: int, side: int, cell: int) -> tuple[int, int]:
     """
     ratio = min(max(width / height, 1 / 8), 8.0)
     high, wide = side / ratio**0.5, side * ratio**0.5
-    return max(cell, int(high / cell + 1e-6) * cell), max(cell, int(wide / cell + 1e-6) * cell)
+    rows, columns = (max(1, int(length / cell + 1e-6)) for length in (high, wide))
+    return min(rows, 8 * columns) * cell, min(columns, 8 * rows) * cell
 
 
 def told(edit: Edit, name: str) -> str:
