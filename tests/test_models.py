@@ -170,6 +170,7 @@ PARTS = {
     "control": ("condition", "depth"),
     "saliency": ("segmenter", "sam2"),
     "flow": ("flow", "raft"),
+    "editor": ("editor", "inpaint"),
 }
 
 

@@ -25,6 +25,12 @@ TABLE: dict[str, dict[str, str]] = {
         "fill": "flowpaint.parts.editors:FillEditor",
         "openai": "flowpaint.parts.editors.openai:OpenAiEditor",
         "comfyui": "flowpaint.parts.editors.comfyui:ComfyUiEditor",
+        "inpaint": "flowpaint.parts.editors:InpaintEditor",
+        "instruct-pix2pix": "flowpaint.parts.editors:InstructEditor",
+        "paint-by-example": "flowpaint.parts.editors:ExampleEditor",
+        "qwen-image-edit": "flowpaint.parts.editors:QwenEditor",
+        "flux2-klein": "flowpaint.parts.editors:KleinEditor",
+        "lama": "flowpaint.parts.editors:LamaEditor",
     },
     "model": {
         "stable-diffusion": "flowpaint.diffusion.model:LatentDiffusion",

@@ -10,9 +10,9 @@ from typing import Literal
 
 from . import layouts
 from .layouts import Layout
-from .licences import APACHE, BSD_3, NOT_STATED, OPENRAIL_M, OPENRAIL_PLUS_M, Licence
+from .licences import APACHE, BSD_3, MIT, NOT_STATED, OPENRAIL_M, OPENRAIL_PLUS_M, Licence
 
-Role = Literal["model", "controlnet", "lora", "depth", "segmenter", "features", "flow"]
+Role = Literal["model", "controlnet", "lora", "depth", "segmenter", "features", "flow", "editor"]
 _MB = 10**6
 
 
@@ -69,6 +69,14 @@ def _raft(name: str, file: str, megabytes: int, trained: str) -> Known:
 
 def _sam(name: str, repository: str, megabytes: int) -> Known:
     return Known(name=name, repository=repository, role="segmenter", licence=APACHE, size=megabytes * _MB, layout=layouts.NETWORK)
+
+
+def _editor(name: str, repository: str, megabytes: int, *, licence: Licence, layout: Layout, says: str) -> Known:
+    family: Literal["", "1"] = "1" if layout is layouts.MODEL else ""
+    size = megabytes * _MB
+    return Known(
+        name=name, repository=repository, role="editor", family=family, licence=licence, size=size, layout=layout, says=says
+    )
 
 
 def _vace(name: str, repository: str, megabytes: int) -> Known:
@@ -163,6 +171,55 @@ KNOWN = (
     ),
     _raft("raft-small", "raft_small_C_T_V1-ad48884c.pth", 4, "FlyingChairs and FlyingThings3D"),
     _raft("raft-large", "raft_large_C_T_SKHT_V1-0b8c9e55.pth", 21, "these two, Sintel, KITTI and HD1K"),
+    _control("scribble-sd15", "lllyasviel/control_v11p_sd15_scribble"),
+    _editor(
+        "sd15-inpainting",
+        "stable-diffusion-v1-5/stable-diffusion-inpainting",
+        4270,
+        licence=OPENRAIL_M,
+        layout=layouts.MODEL,
+        says="Stable Diffusion 1.5 for painting into a mask, a copy of runwayml's repository, which is gone",
+    ),
+    _editor(
+        "instruct-pix2pix",
+        "timbrooks/instruct-pix2pix",
+        4270,
+        licence=MIT,
+        layout=layouts.MODEL,
+        says="Stable Diffusion 1.5 trained to follow instructions",
+    ),
+    _editor(
+        "paint-by-example",
+        "Fantasy-Studio/Paint-by-Example",
+        5240,
+        licence=OPENRAIL_M,
+        layout=layouts.PAINT_BY_EXAMPLE,
+        says="its repository holds pickles only",
+    ),
+    _editor(
+        "qwen-image-edit",
+        "Qwen/Qwen-Image-Edit-2509",
+        57_700,
+        licence=APACHE,
+        layout=layouts.QWEN_EDIT,
+        says="the edition of September 2025, which reads several pictures; 16.6 GB of it read the words",
+    ),
+    _editor(
+        "flux2-klein-4b",
+        "black-forest-labs/FLUX.2-klein-4B",
+        15_600,
+        licence=APACHE,
+        layout=layouts.FLUX2_KLEIN,
+        says="distilled to four steps; the 9B ones are for non-commercial use",
+    ),
+    _editor(
+        "lama",
+        "Carve/LaMa-ONNX",
+        208,
+        licence=APACHE,
+        layout=layouts.LAMA,
+        says="LaMa by Samsung as an ONNX file: fills what is removed",
+    ),
 )
 
 

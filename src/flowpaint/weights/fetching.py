@@ -10,7 +10,7 @@ from typing import Literal
 from ..errors import WeightsError, nearest
 from .bundled import bundled, find, resolve
 from .catalogue import KNOWN, Known, alternatives, known
-from .files import SAFE, is_pickle, sha256_of
+from .files import ONNX, SAFE, is_pickle, sha256_of
 from .layouts import LORA, MODEL, Layout
 from .licences import OWN, UNKNOWN, Licence
 from .policy import Used, admit, check_pickle, in_force, note
@@ -30,7 +30,7 @@ def is_known(name: str) -> bool:
     return name in bundled() or known(name) is not None
 
 
-def given(path: str, *, network: str, setting: str, form: Literal["tensors", "script", "hdf5"] = "tensors") -> Path:
+def given(path: str, *, network: str, setting: str, form: Literal["tensors", "script", "hdf5", "onnx"] = "tensors") -> Path:
     """The file that a person gave as the weights of `network`, by such a setting as `setting` ("fid.extractor.weights").
 
     Raises `WeightsError` where none was given, it is not there, or it is a pickle that may not be read: what has the `form` of
@@ -206,6 +206,8 @@ def _check_whole(folder: Path, name: str, layout: Layout, setting: str) -> None:
         hint = " It may hold pickles, which --allow-pickle reads." if _HUB_NAME.fullmatch(name) and "|" in group else ""
         raise WeightsError(f"The model {name} has {lacks}.{hint} Give a folder that is whole by `--set {setting}=/path`.")
     for file in layout.weights(folder):
+        if file.suffix == ONNX:  # ONNX Runtime alone reads it, as what it is
+            continue
         check_pickle(file, f"{file.name} in {name}", f"Give a folder with safetensors by `--set {setting}=/path`")
 
 

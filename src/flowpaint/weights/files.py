@@ -6,7 +6,8 @@ from pathlib import Path
 
 SAFE = ".safetensors"
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")  # suffixes of files that torch.save wrote
-_WEIGHTS = (SAFE, ".onnx", ".h5", *PICKLES)
+ONNX = ".onnx"
+_WEIGHTS = (SAFE, ONNX, ".h5", *PICKLES)
 
 
 def is_weights(path: Path) -> bool:

@@ -21,6 +21,7 @@ _SETTINGS = {  # by which weights of one's own take the place of known ones: by 
     "depth": "control.weights",
     "segmenter": "saliency.weights",
     "flow": "flow.weights",
+    "editor": "editor.weights",
     "clip-vit-b32": "clip.extractor.weights",
     "vgg16": "spat-con.extractor.weights",
     "alexnet": "lpips.extractor.weights",

@@ -137,3 +137,38 @@ WAN_VACE = Layout(  # as diffusers saves it, which splits what is larger than 10
     ),
     beside=_TOKENS,
 )
+
+PAINT_BY_EXAMPLE = Layout(  # as diffusers saves it: a picture is read in place of words
+    files=(
+        "model_index.json",
+        "unet/config.json",
+        "vae/config.json",
+        "image_encoder/config.json",
+        "scheduler/scheduler_config.json",
+        _in("unet", _UNET),
+        _in("vae", _UNET),
+        _in("image_encoder", _TEXT),
+    ),
+)
+
+
+def _large_editor(*more: str) -> Layout:
+    return Layout(
+        files=(
+            "model_index.json",
+            "transformer/config.json",
+            "vae/config.json",
+            "text_encoder/config.json",
+            "scheduler/scheduler_config.json",
+            *more,
+            _whole_or_split("transformer", UNET_WEIGHTS),
+            _whole_or_split("vae", UNET_WEIGHTS),
+            _whole_or_split("text_encoder", TEXT_WEIGHTS),
+        ),
+        beside=("tokenizer/*", "text_encoder/generation_config.json"),
+    )
+
+
+QWEN_EDIT = _large_editor("tokenizer/tokenizer_config.json", "processor/preprocessor_config.json")
+FLUX2_KLEIN = _large_editor("tokenizer/tokenizer_config.json")
+LAMA = Layout(files=("lama_fp32.onnx",))

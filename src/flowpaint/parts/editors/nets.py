@@ -21,14 +21,14 @@ _GLANCE = 256  # the size at which a style picture is looked at
 
 
 def _session(name: str) -> onnxruntime.InferenceSession:
-    return _opened(resolve(name))
+    return opened(resolve(name))
 
 
 @cache
-def _opened(path: Path) -> onnxruntime.InferenceSession:
-    """One session per network and process. Two threads that sleep when idle: spinning ones starve torch on few cores."""
+def opened(path: Path) -> onnxruntime.InferenceSession:
+    """The network in an ONNX file, one session a process. Raises what ONNX Runtime does for a damaged file."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
+    options.intra_op_num_threads = 2  # that sleep when idle: spinning ones starve torch on few cores
     options.inter_op_num_threads = 1
     # The arena would keep the largest picture's activations, 800 MB at 720p, for as long as the session lives.
     options.enable_cpu_mem_arena = False
