@@ -37,7 +37,7 @@ MAY = {
     "scenes": GROUND | {"seams"},
     "diffusion": {"types", "errors", "warp", "smoothing", "weights", "seams", "hints", "networks", "colour"},
     "networks": {"types", "errors", "warp", "weights"},
-    "parts": GROUND | {"seams", "moments", "weights", "networks", "diffusion", "plan", "register"},
+    "parts": GROUND | {"seams", "moments", "hints", "weights", "networks", "diffusion", "plan", "register"},
     "methods": GROUND | {"seams", "hints", "runs", "diffusion", "plan"},
     "evaluation": CORE | {"parts", "diffusion"},
     "training": CORE | {"parts", "networks", "diffusion"},

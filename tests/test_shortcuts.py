@@ -15,7 +15,7 @@ from flowpaint.diffusion.denoising import Conditions, Denoiser, Networks, Source
 from flowpaint.diffusion.hooked import Hooks, State, during, hooked, sites
 from flowpaint.diffusion.levels import Schedule
 from flowpaint.diffusion.model import LatentDiffusion
-from flowpaint.diffusion.repair import Pace
+from flowpaint.diffusion.bound import Pace
 from flowpaint.diffusion.sampling import invert, noise_levels, sample
 from flowpaint.diffusion.shortcuts import Kept, Shortcuts
 from flowpaint.errors import ConfigError

@@ -272,9 +272,9 @@ def _controlnet(path: Path, name: str, found: Source, place: Place) -> nn.Module
 
 def release() -> None:
     """Forget every network that is kept. What someone still holds stays alive until it is let go."""
-    from . import wan
+    from . import i2vgen, wan
 
-    for kept in (unet, vae, _controlnet, wan.transformer, wan.vae):
+    for kept in (unet, vae, _controlnet, wan.transformer, wan.vae, i2vgen.unet, i2vgen.image_encoder, i2vgen.adapter):
         kept.cache_clear()
 
 

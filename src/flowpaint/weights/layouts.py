@@ -137,3 +137,8 @@ WAN_VACE = Layout(  # as diffusers saves it, which splits what is larger than 10
     ),
     beside=_TOKENS,
 )
+
+I2VGEN_XL = Layout(  # as diffusers saves it
+    files=(*MODEL.files, "image_encoder/config.json", "feature_extractor/preprocessor_config.json", _in("image_encoder", _TEXT)),
+    beside=_TOKENS,
+)
