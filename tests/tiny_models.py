@@ -245,7 +245,7 @@ def tiny_i2vgen_unet(seed: int = 11) -> I2VGenXLUNet:
     return network.eval()
 
 
-def tiny_adapter(channels: tuple[int, ...] = (32, 32, 32, 32, 32, 64, 64, 64, 64), seed: int = 12) -> "CtrlAdapter":
+def tiny_adapter(channels: tuple[int, ...] = (32, 32, 32, 32, 32, 64, 64, 64, 64), seed: int = 12) -> nn.Module:
     """A Ctrl-Adapter for the residuals of `channels`, with CLIP embeddings of 16 numbers."""
     from flowpaint.networks.ctrl_adapter import CtrlAdapter
 

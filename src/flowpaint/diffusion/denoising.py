@@ -270,6 +270,6 @@ class Denoiser:
 
 
 def rescaled(guided: Tensor, cond: Tensor, share: float) -> Tensor:
-    """`guided` [T, C, h, w] with the deviation of `cond` in each frame, mixed with itself by 1 - `share` (Lin et al., Eq. 15, 16)."""
+    """`guided` [T, C, h, w] with the deviation of `cond` in each frame, mixed with itself by 1 - `share`."""
     own, wanted = (one.std(dim=(1, 2, 3), keepdim=True) for one in (guided, cond))
     return torch.lerp(guided, guided * (wanted / own.clamp_min(1e-8)), share)

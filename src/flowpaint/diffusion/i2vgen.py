@@ -4,8 +4,6 @@ Ctrl-Adapter (Lin et al., ICLR 2025)."""
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,22 +11,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError, WeightsError
+from ..seams import build
 from ..types import Edit, check_shape
-from ..weights import I2VGEN_XL, UNET_WEIGHTS, model_folder, names_file, quiet
-from ..weights import given as given_file
+from ..weights import I2VGEN_XL, model_folder
 from ..weights import warn as warn_of_weights
 from .denoising import rescaled
 from .hooked import State, alone, current
+from .i2vgen_networks import adapter, adapter_file, image_encoder, unet
 from .levels import Level, Schedule, to_x0
-from .loading import Place, Source, config, finished, read_config, readable
+from .loading import Place, Source, config, read_config
 from .memory import Pad, bring, enough_memory
-from .model import LatentDiffusion
-from .saved import saved
 from .shortcuts import Shortcuts
 from .text import embedded
 
 if TYPE_CHECKING:
-    from ..networks.ctrl_adapter import CtrlAdapter
+    from .model import LatentDiffusion
 
 _CLASS = "I2VGenXLUNet"
 _NO_SHORTCUTS = Shortcuts()
@@ -138,10 +135,11 @@ class I2vgenXl:
     # ------------------------------------------------------------------------------------------------------------ networks
 
     @property
-    def _still(self) -> LatentDiffusion:
+    def _still(self) -> "LatentDiffusion":
         """The autoencoder, which is that of an image model."""
         how: Any = {"batch": self.batch, "tile": self.tile, "offload": self.offload, "dtype": self.dtype}
-        return LatentDiffusion(weights=self.weights, own_control=False, **how)
+        found: LatentDiffusion = build("model", "stable-diffusion", weights=self.weights, own_control=False, **how)
+        return found
 
     @property
     def _source(self) -> Source:
@@ -164,14 +162,14 @@ class Control:
     """Maps that lead the clip: `maps` [T, 3, H, W] in [0, 1], shown to the one ControlNet of `model` under its `text` [2, L, D],
     translated for the video UNet by the Ctrl-Adapter in `adapter` (a file, or a folder), in the steps that `shortcuts` allow."""
 
-    model: LatentDiffusion
+    model: "LatentDiffusion"
     adapter: str
     maps: Tensor
     text: Tensor
     shortcuts: Shortcuts = _NO_SHORTCUTS
 
     def check(self) -> None:
-        """Raises `WeightsError` and `ConfigError` for an adapter or a ControlNet that is missing, or that do not fit each other."""
+        """Raises `WeightsError` for an adapter or a ControlNet that is not there, `ConfigError` for another number of them."""
         self.model.check()
         if len(self.model.controlnets) != 1:
             raise ConfigError(
@@ -276,44 +274,7 @@ class I2vgenDenoiser:
 
 
 def begun(first: Tensor, num_frames: int) -> Tensor:
-    """What the network reads beside the latents, [1, C, T, h, w]: `first` [1, C, h, w], then planes of a frame's share k / (T - 1)
-    of the time."""
+    """What the network reads beside the latents, [1, C, T, h, w]: `first` [1, C, h, w], then a plane of k / (T - 1) for each
+    later frame k."""
     shares = torch.linspace(0.0, 1.0, num_frames, device=first.device)[1:, None, None, None].expand(-1, *first.shape[1:])
     return torch.cat((first, shares.to(first))).transpose(0, 1)[None]
-
-
-def adapter_file(name: str) -> Path:
-    """The file of a Ctrl-Adapter: itself, or that in a folder of its own. Raises `WeightsError` where there is none."""
-    folder = Path(name).expanduser()
-    inside = name and not names_file(name) and folder.is_dir()
-    return given_file(str(folder / UNET_WEIGHTS) if inside else name, network="the Ctrl-Adapter", setting="adapter")
-
-
-@lru_cache(maxsize=2)
-def unet(found: Source, place: Place) -> nn.Module:
-    """The network that denoises, read-only."""
-    from diffusers import I2VGenXLUNet
-
-    return saved(I2VGenXLUNet, found.path, "unet", place)
-
-
-@lru_cache(maxsize=2)
-def image_encoder(found: Source, place: Place) -> nn.Module:
-    """CLIP's network that sees, read-only."""
-    from transformers import CLIPVisionModelWithProjection
-
-    cls: Any = CLIPVisionModelWithProjection
-    folder = found.path / "image_encoder"
-    with readable(f"the image_encoder of {found.path}"), quiet():
-        network = cls.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=place.dtype)
-    return finished(network, place)
-
-
-@lru_cache(maxsize=2)
-def adapter(file: Path, place: Place) -> "CtrlAdapter":
-    """The Ctrl-Adapter in a file, read-only."""
-    from ..networks.ctrl_adapter import CtrlAdapter
-
-    read: Any = finished(CtrlAdapter.read(file).to(place.dtype), place)
-    made: CtrlAdapter = read
-    return made

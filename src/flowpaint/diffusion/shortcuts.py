@@ -23,8 +23,9 @@ class Shortcuts:
     """What is left out: by default nothing. Raises `ConfigError` for values that leave nothing to compute.
 
     ControlNets are run in every `control_every`-th step, what they gave being used again between, and not at all before the share
-    `control_from` of the steps and after the share `control_until`. The deep part of the UNet, all blocks but the first that goes down and the last that goes up, is
-    run in every `deep_every`-th step, its output being used again between: hooks in these blocks are then not called.
+    `control_from` of the steps and after the share `control_until`. The deep part of the UNet, all blocks but the first that goes
+    down and the last that goes up, is run in every `deep_every`-th step, its output being used again between: hooks in these
+    blocks are then not called.
     """
 
     control_every: int = 1

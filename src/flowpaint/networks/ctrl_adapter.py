@@ -88,7 +88,7 @@ class Adapter(nn.Module):
 
 
 class CtrlAdapter(nn.Module):
-    """Adapters for all residuals of a ControlNet: `channels` of those on the way down, and of the one in the middle at the end."""
+    """Adapters for all residuals of a ControlNet: `channels` of those on the way down, that of the middle one last."""
 
     def __init__(self, channels: Sequence[int], inner: int, cross: int, blocks: int = 1) -> None:
         super().__init__()
@@ -137,8 +137,8 @@ def _sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 @contextmanager
 def told(network: nn.Module, residuals: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, the video UNet `network` adds `residuals` [S T, C, h, w] to its skips, the last one to its middle; afterwards, after
-    an error too, it is as it was.
+    """Inside, the video UNet `network` adds `residuals` [S T, C, h, w] to its skips, the last one to its middle; afterwards,
+    after an error too, it is as it was.
 
     For networks that take no residuals as arguments, such as diffusers' I2VGenXLUNet. Raises `ConfigError` for residuals that are
     not as many as its skips.

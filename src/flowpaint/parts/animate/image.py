@@ -1,4 +1,4 @@
-"""`ImageAnimator`: an image model whose frames are bound by attention paints what moves (StableV2V, arXiv:2411.11045, stage 3)."""
+"""`ImageAnimator`: an image model whose frames are bound by attention paints a clip from its first frame and depth."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -30,11 +30,11 @@ def _model() -> LatentDiffusion:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageAnimator:
-    """Frames of a chunk, denoised together by an image model from a coarse render: the edited picture, moved, over the background.
+    """Frames of a chunk, denoised together from a coarse render: the edited picture, moved, over the background.
 
     Each looks at the first frame, which is held, and at the one before. `strength` is the share of the noise range that the
-    render is thrown back to; 1 starts from noise alone (none: 0.35 for small models such as "mini", 0.75 for others). Noise is `carried` with the object, `shared` by all frames, or each has
-    its own (`per_frame`).
+    render is thrown back to; 1 starts from noise alone (none: 0.35 for small models such as "mini", 0.75 for others). Noise is
+    carried with the object, shared by all frames, or each has its own.
 
     A ControlNet is shown the aligned depth where it was made for depth, as is the public one that a model without any gets; else
     its own condition (`control` names it, as in `diffusion.translate.with_control`), `drawn` of the depth, of the render, or of
@@ -62,8 +62,8 @@ class ImageAnimator:
         shares = self.strength or 0.0, self.rescale
         if self.window < 2 or 0 < self.side < _LEAST_SIDE or not all(0 <= one <= 1 for one in shares):
             raise ConfigError(
-                f"Windows of {self.window} frames at {self.side} pixels, strength {self.strength} and rescale {self.rescale} make "
-                f"no video. Give 2 frames or more, 0 or {_LEAST_SIDE} pixels and more, and shares from 0 to 1."
+                f"Windows of {self.window} frames at {self.side} pixels, strength {self.strength} and rescale {self.rescale} "
+                f"make no video. Give 2 frames or more, 0 or {_LEAST_SIDE} pixels and more, and shares from 0 to 1."
             )
         self._pace(7.5)
 
