@@ -40,7 +40,7 @@ MAY = {
     "align": CORE,
     "diffusion": {"types", "errors", "warp", "smoothing", "weights", "seams", "hints", "networks", "colour"},
     "networks": {"types", "errors", "warp", "weights"},
-    "parts": GROUND | {"seams", "moments", "weights", "networks", "diffusion", "plan", "register"},
+    "parts": GROUND | {"seams", "moments", "hints", "weights", "networks", "diffusion", "plan", "register"},
     "methods": GROUND | {"seams", "hints", "runs", "diffusion", "plan", "align"},
     "evaluation": CORE | {"parts", "diffusion", "align"},
     "training": CORE | {"parts", "networks", "diffusion"},

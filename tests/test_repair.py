@@ -7,11 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from flowpaint.diffusion.bound import Pace
 from flowpaint.diffusion.denoising import SourceStream
 from flowpaint.diffusion.hooked import Hooks, State, during, hooked, sites
 from flowpaint.diffusion.levels import add_noise
 from flowpaint.diffusion.model import LatentDiffusion
-from flowpaint.diffusion.repair import ImageRepairer, Pace, TrainedRepairer
+from flowpaint.diffusion.repair import ImageRepairer, TrainedRepairer
 from flowpaint.diffusion.sampling import frame_noise
 from flowpaint.errors import WeightsError
 from flowpaint.hints import Hinted

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from flowpaint.diffusion import compiling
+from flowpaint.diffusion.bound import Pace
 from flowpaint.diffusion.compiling import form
 from flowpaint.diffusion.denoising import Conditions, Denoiser, Networks, SourceStream
 from flowpaint.diffusion.hooked import Hooks, State, during, hooked, sites
 from flowpaint.diffusion.levels import Schedule
 from flowpaint.diffusion.model import LatentDiffusion
-from flowpaint.diffusion.repair import Pace
 from flowpaint.diffusion.sampling import invert, noise_levels, sample
 from flowpaint.diffusion.shortcuts import Kept, Shortcuts
 from flowpaint.errors import ConfigError

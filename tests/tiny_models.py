@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, I2VGenXLUNet, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 WIDTHS = (16, 32, 32, 32)
 
@@ -225,3 +226,54 @@ def save_video_model(folder: Path, family: str = "2") -> Path:
     levels = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     DDIMScheduler(**levels, beta_schedule="scaled_linear", clip_sample=False).save_pretrained(folder / "scheduler")
     return folder
+
+
+def tiny_i2vgen_unet(seed: int = 11) -> I2VGenXLUNet:
+    """I2VGen-XL's video UNet; one that listens along time, unlike one fresh from its initialisation."""
+    torch.manual_seed(seed)
+    network = I2VGenXLUNet(
+        sample_size=8,
+        block_out_channels=(32, 32, 64, 64),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=16,
+        attention_head_dim=8,
+    )
+    for name, weight in network.named_parameters():
+        if "conv4.3" in name:  # the end of a temporal convolution begins as zeros
+            nn.init.normal_(weight, std=0.05)
+    return network.eval()
+
+
+def tiny_adapter(channels: tuple[int, ...] = (32, 32, 32, 32, 32, 64, 64, 64, 64), seed: int = 12) -> nn.Module:
+    """A Ctrl-Adapter for the residuals of `channels`, with CLIP embeddings of 16 numbers."""
+    from flowpaint.networks.ctrl_adapter import CtrlAdapter
+
+    torch.manual_seed(seed)
+    return CtrlAdapter(channels, inner=24, cross=16).eval()
+
+
+def save_i2vgen(folder: Path) -> tuple[Path, Path, Path]:
+    """A diffusers folder with a tiny I2VGen-XL, a file with a Ctrl-Adapter for it, and the ControlNet of an image model."""
+    model = save_model(folder / "model")
+    tiny_i2vgen_unet().save_pretrained(model / "unet")
+    torch.manual_seed(13)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    eyes = CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes, image_size=32, patch_size=8, projection_dim=16))
+    eyes.eval().save_pretrained(model / "image_encoder")
+    CLIPImageProcessorPil(crop_size=32, size=32).save_pretrained(model / "feature_extractor")
+    levels = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "steps_offset": 1, "clip_sample": False}
+    DDIMScheduler(**levels, beta_schedule="squaredcos_cap_v2").save_pretrained(model / "scheduler")
+    names = {"unet": ["diffusers", "I2VGenXLUNet"], "image_encoder": ["transformers", "CLIPVisionModelWithProjection"]}
+    told = json.loads((model / "model_index.json").read_text("utf-8"))
+    (model / "model_index.json").write_text(json.dumps({**told, **names, "_class_name": "I2VGenXLPipeline"}), "utf-8")
+    adapter = folder / "adapter.safetensors"
+    save_file(tiny_adapter().state_dict(), adapter)
+    torch.manual_seed(14)
+    wide = UNet2DConditionModel(
+        sample_size=16, block_out_channels=(32, 32, 64, 64), layers_per_block=1, cross_attention_dim=16, norm_num_groups=8,
+        attention_head_dim=2,
+    )  # fmt: skip
+    save_model(folder / "seeing")
+    wide.save_pretrained(folder / "seeing" / "unet")
+    return model, adapter, save_controlnet(folder / "seeing" / "controlnet", wide)

@@ -35,6 +35,7 @@ TABLE: dict[str, dict[str, str]] = {
     "model": {
         "stable-diffusion": "flowpaint.diffusion.model:LatentDiffusion",
         "wan-vace": "flowpaint.diffusion.vace:WanVace",
+        "i2vgen-xl": "flowpaint.diffusion.i2vgen:I2vgenXl",
     },
     "consistency": {
         "fresco": "flowpaint.parts.consistency.fresco:Fresco",
@@ -95,7 +96,12 @@ TABLE: dict[str, dict[str, str]] = {
         "rife": "flowpaint.parts.interpolate:Rife",
     },
     "completer": {},
-    "image-to-video": {"flow-warp": "flowpaint.parts.animate:FlowWarp"},
+    "image-to-video": {
+        "flow-warp": "flowpaint.parts.animate:FlowWarp",
+        "i2vgen-xl": "flowpaint.parts.animate:I2vgenAnimator",
+        "image": "flowpaint.parts.animate:ImageAnimator",
+        "wan-vace": "flowpaint.parts.animate:VaceAnimator",
+    },
     "executor": {"local": "flowpaint.parts.execute:LocalExecutor"},
     "cutter": {"clips": "flowpaint.training.clips:ClipCutter"},
     "hinter": {"hints": "flowpaint.training.hinted:HintMaker"},

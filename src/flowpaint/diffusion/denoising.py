@@ -167,7 +167,7 @@ class Denoiser:
         if "uncond" not in outputs:
             return outputs["cond"]
         guided = outputs["uncond"] + told.guidance * (outputs["cond"] - outputs["uncond"])
-        return guided if told.rescale == 0 else _rescaled(guided, outputs["cond"], told.rescale)
+        return guided if told.rescale == 0 else rescaled(guided, outputs["cond"], told.rescale)
 
     def _latents(self, x: Tensor, level: Level, state: State) -> tuple[Tensor, Tensor]:
         """The latents of every stream, and those with what is joined to their channels."""
@@ -269,7 +269,7 @@ class Denoiser:
         return told[[place[frame] for frame in frames]]
 
 
-def _rescaled(guided: Tensor, cond: Tensor, share: float) -> Tensor:
+def rescaled(guided: Tensor, cond: Tensor, share: float) -> Tensor:
     """`guided` [T, C, h, w] with the deviation of `cond` in each frame, mixed with itself by 1 - `share`."""
     own, wanted = (one.std(dim=(1, 2, 3), keepdim=True) for one in (guided, cond))
     return torch.lerp(guided, guided * (wanted / own.clamp_min(1e-8)), share)

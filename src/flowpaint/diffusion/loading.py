@@ -272,9 +272,9 @@ def _controlnet(path: Path, name: str, found: Source, place: Place) -> nn.Module
 
 def release() -> None:
     """Forget every network that is kept. What someone still holds stays alive until it is let go."""
-    from . import wan
+    from . import i2vgen_networks, wan
 
-    for kept in (unet, vae, _controlnet, wan.transformer, wan.vae):
+    for kept in (unet, vae, _controlnet, wan.transformer, wan.vae, *i2vgen_networks.KEPT):
         kept.cache_clear()
 
 

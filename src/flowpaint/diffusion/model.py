@@ -155,12 +155,9 @@ class LatentDiffusion:
         """
         device = text.device
         check_compiled(self.compiled, device)
-        place = self._place(device)
-        scales = self.control_scale or (1.0,) * len(self.controlnets)
-        controlled = [loading.controlnet(name, self._source, place) for name in self.controlnets]
         networks = Networks(
             unet=self.unet(device),
-            controlnets=tuple(zip(controlled, scales, strict=True)),
+            controlnets=self.controls(device),
             schedule=self.schedule,
             dtype=_DTYPES[self.dtype],
             cell=self.cell,
@@ -223,6 +220,12 @@ class LatentDiffusion:
         """The network that denoises, as `denoiser` and `hooked` use it. It is shared: change it through `hooked` alone."""
         self._check_loras()
         return loading.unet(self._source, self._place(device), self._loras, self.freeu)
+
+    def controls(self, device: str | torch.device = "cpu") -> tuple[tuple[nn.Module, float], ...]:
+        """The ControlNets with their scales. They are shared, as is the UNet."""
+        scales, place = self.control_scale or (1.0,) * len(self.controlnets), self._place(device)
+        found = (loading.controlnet(name, self._source, place) for name in self.controlnets)
+        return tuple(zip(found, scales, strict=True))
 
     def check(self) -> None:
         """Raises what a run would raise later: weights, parts, ControlNets or LoRAs that are missing or do not fit.

@@ -17,13 +17,13 @@ from ..hints import Hinted, Pooling, Repaired, joined, latent_mask
 from ..networks.temporal import look_back
 from ..seams import Run
 from ..types import Edit
+from .bound import Pace, denoise_bound, words_of
 from .denoising import Denoiser, SourceStream
 from .hooked import Hooks, Site, State, hooked, sites
 from .levels import Level, Step, add_noise
 from .plans import one_window
 from .sampling import LoopState, frame_noise, invert, sample_frames
-from .shortcuts import Shortcuts
-from .translate import SolverChoice, walk
+from .translate import walk
 
 if TYPE_CHECKING:
     from .model import LatentDiffusion
@@ -32,32 +32,6 @@ Inject: TypeAlias = Literal["none", "noised", "inverted"]
 Hint: TypeAlias = Literal["warp", "first", "mask"]
 
 HINTS: tuple[Hint, ...] = ("warp", "first", "mask")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """How a window is denoised: `num_steps` steps of `solver` under `guidance`, its gain taken back by `rescale` in [0, 1].
-
-    Frames start each from noise of their own, or with `noise` "shared" from the same. `control_every`, `control_until` and
-    `deep_every` are `Shortcuts`. Raises `ConfigError` as they do.
-    """
-
-    num_steps: int = 20
-    guidance: float = 7.5
-    rescale: float = 0.0
-    solver: SolverChoice = "ddim"
-    noise: Literal["shared", "per_frame"] = "per_frame"
-    control_every: int = 1
-    control_until: float = 1.0
-    deep_every: int = 1
-
-    def __post_init__(self) -> None:
-        _ = self.shortcuts
-
-    @property
-    def shortcuts(self) -> Shortcuts:
-        """What is not computed in every step."""
-        return Shortcuts(control_every=self.control_every, control_until=self.control_until, deep_every=self.deep_every)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +62,7 @@ class TrainedRepairer:
         noise = frame_noise(run, told.frames, concat[:, : model.channels], shared=pace.noise == "shared")
         source = None if self.inject == "none" else self._source(told, noise, steps.times, run)
         denoise = model.denoiser(
-            _text(model, told.edits, run),
+            words_of(model, told.edits, run),
             told.controls,
             concat=concat,
             guidance=pace.guidance,
@@ -159,29 +133,20 @@ class ImageRepairer:
         seen = 1 - latent_mask(model.pad(*_size(told)).pad(told.mask), cell=model.cell, pooling="max")
         noise = frame_noise(run, told.frames, prior, shared=pace.noise == "shared")
         start = add_noise(prior, steps.times[0].t, noise) if self.strength < 1 else noise
-        denoise = model.denoiser(
-            _text(model, told.edits, run),
-            told.controls,
-            guidance=pace.guidance,
-            rescale=pace.rescale,
-            shortcuts=pace.shortcuts,
-        )
 
         def hold(x0: Tensor, _eps: Tensor, state: State) -> Tensor:
             return torch.lerp(x0, prior, seen) if state.step < self.held * state.num_steps else x0
 
-        hooks = Hooks(attention=_bound, denoised=hold)
-        with hooked(model, hooks, device=run.device):
-            latents = sample_frames(
-                lambda _: denoise,
-                start,
-                steps.times,
-                one_window(len(start)),
-                run=run,
-                eta=steps.eta,
-                solver=steps.solver,
-                hooks=hooks,
-            )
+        latents = denoise_bound(
+            model,
+            start,
+            steps,
+            text=words_of(model, told.edits, run),
+            controls=told.controls,
+            pace=pace,
+            on_denoised=hold,
+            run=run,
+        )
         return Repaired(pictures=model.decode(latents, _size(told)), latents=latents)
 
     def _filled(self, told: Hinted) -> Tensor:
@@ -199,16 +164,6 @@ def _noised(encoded: Tensor, noise: Tensor, level: Level) -> Tensor:
 
 def _looked_up(found: Mapping[float, Tensor], level: Level) -> Tensor:
     return found[level.t]
-
-
-def _text(model: "LatentDiffusion", edits: tuple[Edit, ...], run: Run) -> Tensor:
-    """The words, one row for all frames where they are the same: [2, L, D] or [2, T, L, D]."""
-    same = len({(one.prompt, one.negative) for one in edits}) == 1
-    return model.embed(edits[0] if same else edits, run.device, warn=run.notes.warn)
-
-
-def _bound(q: Tensor, k: Tensor, v: Tensor, _site: Site, _state: State) -> Tensor:
-    return look_back(q, k, v)
 
 
 def _inject(q: Tensor, k: Tensor, v: Tensor, _site: Site, state: State) -> Tensor | None:

@@ -22,25 +22,30 @@ _Value = TypeVar("_Value")
 class Shortcuts:
     """What is left out: by default nothing. Raises `ConfigError` for values that leave nothing to compute.
 
-    ControlNets are run in every `control_every`-th step, what they gave being used again between, and not at all after the share
-    `control_until` of the steps. The deep part of the UNet, all blocks but the first that goes down and the last that goes up, is
-    run in every `deep_every`-th step, its output being used again between: hooks in these blocks are then not called.
+    ControlNets are run in every `control_every`-th step, what they gave being used again between, and not at all before the share
+    `control_from` of the steps and after the share `control_until`. The deep part of the UNet, all blocks but the first that goes
+    down and the last that goes up, is run in every `deep_every`-th step, its output being used again between: hooks in these
+    blocks are then not called.
     """
 
     control_every: int = 1
+    control_from: float = 0.0
     control_until: float = 1.0
     deep_every: int = 1
 
     def __post_init__(self) -> None:
-        if self.control_every < 1 or self.deep_every < 1 or not 0 <= self.control_until <= 1:
+        shares = self.control_from, self.control_until
+        if self.control_every < 1 or self.deep_every < 1 or not all(0 <= one <= 1 for one in shares):
             raise ConfigError(
-                f"control_every {self.control_every}, deep_every {self.deep_every} and control_until {self.control_until} are no "
-                "shortcuts. Give whole numbers of steps from 1 on, and a share of them from 0 to 1."
+                f"control_every {self.control_every}, deep_every {self.deep_every}, control_from {self.control_from} and "
+                f"control_until {self.control_until} are no shortcuts. Give whole numbers of steps from 1 on, and shares of them "
+                "from 0 to 1."
             )
 
     def controlled(self, state: State) -> bool:
         """Whether ControlNets take part in the step of `state`."""
-        return self.control_until == 1 or state.step < self.control_until * state.num_steps
+        begun = state.step >= self.control_from * state.num_steps
+        return begun and (self.control_until == 1 or state.step < self.control_until * state.num_steps)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -27,6 +28,7 @@ from .loading import Place, Source
 from .memory import Pad, bring, enough_memory
 from .plans import one_window
 from .sampling import Denoise, sample_frames
+from .shortcuts import Shortcuts
 
 Fill: TypeAlias = Literal["gray", "control"]
 
@@ -235,7 +237,7 @@ class VaceRepairer:
     `num_steps` of the `solver` ("unipc", with which Wan's models come, or "euler") are run from noise, under classifier-free
     `guidance` (1: none). `shift` is that of the noise levels (None: the model's own, made for 480 pixels; 5 is Wan's advice for
     720). Where nothing of the edited pictures is seen the control video is gray, or with `fill` "control" it shows the
-    control map there, which VACE was trained to follow, too.
+    control map there, which VACE was trained to follow, too: from the share `control_from` of the steps to `control_until`.
     The model hears the same words for a whole window: those of its first frame. Raises `ConfigError` and `InputError` for values
     outside their range.
     """
@@ -246,8 +248,11 @@ class VaceRepairer:
     solver: FlowSolverName = "unipc"
     shift: float | None = None
     fill: Fill = "gray"
+    control_from: float = 0.0
+    control_until: float = 1.0
 
     def __post_init__(self) -> None:
+        _ = self._shown
         for name, known in (("solver", ("unipc", "euler")), ("fill", ("gray", "control"))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"The {name} {getattr(self, name)!r} is not known. Choose one of {', '.join(known)}.")
@@ -268,21 +273,30 @@ class VaceRepairer:
         """
         count, device = len(told.warped), told.warped.device
         text = self.model.embed(self._words(told, run), device, warn=run.notes.warn)
-        filled = torch.where(told.mask > 0.5, self._filling(told), told.warped)
         rows = [min(row, count - 1) for row in range(self.model.length(count))]  # the last frame stands still
-        conditions = self.model.conditions(filled[rows], told.mask[rows], told.anchors)
+
+        @cache
+        def denoise(fill: Fill) -> Denoise:
+            filled = torch.where(told.mask > 0.5, self._filling(told, fill), told.warped)
+            conditions = self.model.conditions(filled[rows], told.mask[rows], told.anchors)
+            return self.model.denoiser(text, conditions, guidance=self.guidance)
+
         solver = self._solver(self.model.schedule)
-        denoise = self.model.denoiser(text, conditions, guidance=self.guidance)
+        noise = self._noise(told, run)
         latents = sample_frames(
-            lambda _: denoise,
-            self._noise(told, run, conditions),
+            lambda state: denoise(self.fill if self._shown.controlled(state) else "gray"),
+            noise,
             solver.times,
-            one_window(len(conditions)),
+            one_window(len(noise)),
             run=run,
             solver=solver if self.solver == "unipc" else None,
         )
         pictures = self.model.decode(latents[len(told.anchors) :], (told.warped.shape[-2], told.warped.shape[-1]))
         return Repaired(pictures=pictures[:count])
+
+    @property
+    def _shown(self) -> Shortcuts:
+        return Shortcuts(control_from=self.control_from, control_until=self.control_until)
 
     def _solver(self, schedule: FlowSchedule) -> FlowUniPC:
         shifted = schedule if self.shift is None else replace(schedule, shift=self.shift)
@@ -299,8 +313,8 @@ class VaceRepairer:
             )
         return first
 
-    def _filling(self, told: Hinted) -> Tensor:
-        if self.fill == "gray":
+    def _filling(self, told: Hinted, fill: Fill) -> Tensor:
+        if fill == "gray":
             return torch.full_like(told.warped, GRAY)
         if len(told.controls) != 1:
             raise ConfigError(
@@ -310,11 +324,12 @@ class VaceRepairer:
         check_shape(warped=(told.warped, "T 3 H W"), control=(told.controls[0], "T 3 H W"))
         return told.controls[0].to(told.warped)
 
-    def _noise(self, told: Hinted, run: Run, conditions: Tensor) -> Tensor:
+    def _noise(self, told: Hinted, run: Run) -> Tensor:
         """Noise [A + n, C, h, w], drawn on the CPU: a latent frame's hangs on the number of the first frame in it alone."""
-        size = (wan.channels(self.model._source), *conditions.shape[-2:])
-        start, places = run.offset + told.frames[0], range(len(conditions) - len(told.anchors))
+        pad, cell = self.model.pad(*told.warped.shape[-2:]), self.model.cell
+        size = wan.channels(self.model._source), (pad.height + pad.below) // cell, (pad.width + pad.right) // cell
+        start, places = run.offset + told.frames[0], range((self.model.length(len(told.frames)) - 1) // _STRIDE + 1)
         frames = [run.offset + told.frames[max(0, _STRIDE * (place - 1) + 1)] for place in places]
         draws = [run.generator(start, _REFERENCES - place) for place in reversed(range(len(told.anchors)))]
         draws += [run.generator(frame) for frame in frames]
-        return torch.stack([torch.randn(size, generator=one) for one in draws]).to(conditions.device)
+        return torch.stack([torch.randn(size, generator=one) for one in draws]).to(told.warped.device)

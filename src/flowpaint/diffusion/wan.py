@@ -1,9 +1,7 @@
 """Wan's networks from a folder that diffusers saved (Wan Team, 2025): video transformer with VACE, autoencoder, words."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +10,8 @@ from torch import Tensor, nn
 from ..errors import ConfigError, WeightsError
 from ..weights import WAN_VACE, check_complete, here, known, model_folder, quiet, tensor_names
 from .flow_matching import FlowSchedule
-from .loading import Place, Source, config, finished, read_config, readable, sparing
+from .loading import Place, Source, config, finished, read_config, readable
+from .saved import saved
 
 NUM_TOKENS = 512  # that the transformer sees; its attention has no mask, so that the zeros after the words count, too
 
@@ -81,7 +80,7 @@ def transformer(found: Source, place: Place) -> nn.Module:
     """The network that denoises, read-only."""
     from diffusers import WanVACETransformer3DModel
 
-    return _diffusers(WanVACETransformer3DModel, found.path, "transformer", place)
+    return saved(WanVACETransformer3DModel, found.path, "transformer", place)
 
 
 @lru_cache(maxsize=2)
@@ -89,30 +88,7 @@ def vae(found: Source, place: Place) -> nn.Module:
     """The autoencoder of video, read-only."""
     from diffusers import AutoencoderKLWan
 
-    return _diffusers(AutoencoderKLWan, found.path, "vae", place)
-
-
-def _diffusers(cls: Any, folder: Path, part: str, place: Place) -> nn.Module:
-    how = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True, "low_cpu_mem_usage": sparing()}
-    with readable(f"the {part} of {folder}"), _no_bars():
-        network, told = cls.from_pretrained(folder, subfolder=part, torch_dtype=place.dtype, **how)
-    check_complete(told["missing_keys"], f"The {part} in {folder}", "Fetch it again")
-    return finished(network, place)
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Inside, diffusers draws no bar for weights in several files, which would tear ours."""
-    from diffusers.utils import logging
-
-    bars: Any = logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            bars.enable_progress_bar()
+    return saved(AutoencoderKLWan, found.path, "vae", place)
 
 
 # --------------------------------------------------------------------------------------------------------------------- words

@@ -7,8 +7,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..diffusion.bound import Pace
 from ..diffusion.model import LatentDiffusion
-from ..diffusion.repair import HINTS, Hint, ImageRepairer, Inject, Pace, TrainedRepairer
+from ..diffusion.repair import HINTS, Hint, ImageRepairer, Inject, TrainedRepairer
 from ..diffusion.translate import Conditions, SolverChoice, check_translation, with_control, within_memory, working_size
 from ..diffusion.vace import VaceRepairer, WanVace
 from ..diffusion.wan import is_vace

@@ -172,3 +172,7 @@ def _large_editor(*more: str) -> Layout:
 QWEN_EDIT = _large_editor("tokenizer/tokenizer_config.json", "processor/preprocessor_config.json")
 FLUX2_KLEIN = _large_editor("tokenizer/tokenizer_config.json")
 LAMA = Layout(files=("lama_fp32.onnx",))
+I2VGEN_XL = Layout(  # as diffusers saves it
+    files=(*MODEL.files, "image_encoder/config.json", "feature_extractor/preprocessor_config.json", _in("image_encoder", _TEXT)),
+    beside=_TOKENS,
+)
