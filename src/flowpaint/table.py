@@ -77,7 +77,7 @@ TABLE: dict[str, dict[str, str]] = {
         "blend": "flowpaint.parts.interpolate:FlowBlend",
         "rife": "flowpaint.parts.interpolate:Rife",
     },
-    "completer": {},
+    "completer": _in("complete", harmonic="Harmonic", refiner="Refined"),
     "image-to-video": {},
     "executor": {"local": "flowpaint.parts.execute:LocalExecutor"},
     "cutter": {"clips": "flowpaint.training.clips:ClipCutter"},
@@ -87,6 +87,7 @@ TABLE: dict[str, dict[str, str]] = {
         "image": "flowpaint.training.image:ImageTrainer",
         "control": "flowpaint.training.control:ControlTrainer",
         "flowvid": "flowpaint.training.flowvid:FlowVidTrainer",
+        "refiner": "flowpaint.training.refiner:RefinerTrainer",
     },
     "optimisation": {"adamw": "flowpaint.training.recipes:AdamW"},
 }
