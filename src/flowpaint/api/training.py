@@ -36,7 +36,8 @@ class Cost:
 def trainer(kind: str, recipe: Path, settings: Sequence[str] = ()) -> Any:
     """The trainer that a recipe describes, fields set by `settings` ("optimisation.steps=100").
 
-    Raises `ConfigError` for unknown fields and where the recipe is not of this `kind` (autoencoder, image, control, flowvid, refiner).
+    Raises `ConfigError` for unknown fields and where the recipe is not of this `kind` (autoencoder, image, control, flowvid,
+    refiner).
     """
     values = {"kind": "trainer", **toml.load(recipe)}
     found = seams.from_dict(values)

@@ -72,8 +72,8 @@ class Refiner(nn.Module):
         one, two, three, four, five = self.decoder
         quarter = _leaky(two(_doubled(_leaky(one(found.flatten(0, 1))))))
         half = _leaky(four(_doubled(_leaky(three(quarter + early.flatten(0, 1))))))
-        drawn: Tensor = self.last(_doubled(_leaky(five(half))))
-        return drawn.unflatten(0, clip)
+        drawn: Tensor = self.last(_doubled(_leaky(five(half)))).unflatten(0, clip)
+        return drawn
 
     def filled(self, depth: Tensor, hole: Tensor, shape: Tensor, start: Tensor) -> Tensor:
         """What it says the depth is, everywhere: [B, T, 3, H, W].
@@ -88,8 +88,8 @@ class Refiner(nn.Module):
 
     def outlined(self, depth: Tensor) -> Tensor:
         """Edges of `depth` [B, T, 3, H, W] before their sigmoid: [B, T, 1, H, W]. Only training asks."""
-        found: Tensor = self.edges(depth.flatten(0, 1))
-        return found.unflatten(0, depth.shape[:2])
+        found: Tensor = self.edges(depth.flatten(0, 1)).unflatten(0, depth.shape[:2])
+        return found
 
     def save(self, folder: Path) -> None:
         """Write the weights in float16, and `config.json`, to `folder`."""
@@ -160,7 +160,9 @@ class _BothWays(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.align = nn.ModuleList([_Aligned(width), _Aligned(width)])
-        self.join = nn.ModuleList([nn.ModuleList([_conv(seen * width, width), _conv(width, width)]) for seen in (2, 3)])
+        self.join = nn.ModuleList(
+            [nn.Sequential(_conv(seen * width, width), nn.LeakyReLU(_SLOPE), _conv(width, width)) for seen in (2, 3)]
+        )
         self.merge = nn.Conv2d(2 * width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -173,14 +175,14 @@ class _BothWays(nn.Module):
 
     def _passed(self, way: int, told: list[tuple[Tensor, ...]]) -> list[Tensor]:
         """The state after each frame, in the order of `told`: the frame's cells and what else is known of it, [B, C, h, w]."""
-        align, (first, second) = self.align[way], self.join[way]  # type: ignore[misc]
+        align, join = self.align[way], self.join[way]
         states: list[Tensor] = []
         for number, known in enumerate(told):
             state = torch.zeros_like(known[0])
             if number:
                 before = states[-2] if number > 1 else state
                 state = align(states[-1], known[0], before)
-            states.append(state + second(_leaky(first(torch.cat((*known, state), dim=1)))))
+            states.append(state + join(torch.cat((*known, state), dim=1)))
         return states
 
 

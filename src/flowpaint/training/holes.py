@@ -82,9 +82,7 @@ def _removal(scene: Scene, edited: Scene, number: int, times: Sequence[float], s
         [torch.stack(one) for one in zip(*(relief(seen, time, (size, size)) for time in times), strict=True)]
         for seen in (scene, edited, without)
     )
-    return Removal(
-        depth=shown[0], behind=left[0], object=(shown[1] == number).float(), swapped=(changed[1] == number).float()
-    )
+    return Removal(depth=shown[0], behind=left[0], object=(shown[1] == number).float(), swapped=(changed[1] == number).float())
 
 
 def removals(count: int, *, length: int, size: int, seed: int) -> Iterator[dict[str, bytes]]:
@@ -120,7 +118,7 @@ def _bytes(array: np.ndarray) -> bytes:
 
 
 def swapped(row: Removal) -> Hole:
-    """The hole that the object leaves where the other one, pasted flat at its mean depth, does not cover it (StableV2V, 3.2.2)."""
+    """The hole that the object leaves where the other one, pasted flat at its mean depth, leaves open (StableV2V, Eq. 8)."""
     count = row.object.sum(dim=(1, 2, 3), keepdim=True)
     mean = (row.depth * row.object).sum(dim=(1, 2, 3), keepdim=True) / count.clamp(min=1)
     last = mean[0]
@@ -136,9 +134,7 @@ def swapped(row: Removal) -> Hole:
 def removed(row: Removal) -> Hole:
     """The hole that the object leaves where nothing comes instead."""
     hole = dilate(row.object, _GROWN)
-    return Hole(
-        depth=row.depth, hole=hole, shape=torch.zeros_like(hole[:1]), truth=torch.where(hole > 0, row.behind, row.depth)
-    )
+    return Hole(depth=row.depth, hole=hole, shape=torch.zeros_like(hole[:1]), truth=torch.where(hole > 0, row.behind, row.depth))
 
 
 def blotted(row: Removal, generator: torch.Generator) -> Hole:
@@ -160,7 +156,8 @@ def blobs(num_frames: int, size: Sequence[int], generator: torch.Generator) -> T
     angle, edge = torch.atan2(dy, dx), torch.ones(num_frames, 1, height, width)
     for order, depth, phase in zip(_LOBES, drawn[6::2], drawn[7::2], strict=True):
         edge = edge + 0.7 * depth / order * torch.cos(order * angle + math.tau * phase)
-    return ((dx**2 + dy**2).sqrt() <= radius * edge).float()
+    inside: Tensor = (dx**2 + dy**2).sqrt() <= radius * edge
+    return inside.float()
 
 
 def cropped(row: Removal, size: int, generator: torch.Generator) -> Removal:

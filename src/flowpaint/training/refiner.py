@@ -93,7 +93,7 @@ class RefinerTask:
         return batch
 
     def batch(self, rows: Sequence[Removal], generator: torch.Generator, progress: float) -> Batch:
-        """`depth`, `hole`, `truth`, its `edges`, and `start`, the harmonic fill, each [B, T, 1, H, W]; `shape` [B, 1, 1, H, W]."""
+        """`depth`, `hole`, `truth`, its `edges`, `start` (the harmonic fill), each [B, T, 1, H, W]; `shape` [B, 1, 1, H, W]."""
         del progress
         return self._batch([self._drawn(row, generator) for row in rows])
 

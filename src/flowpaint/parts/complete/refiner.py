@@ -79,7 +79,7 @@ class Refined:
         depth = torch.where(hole > 0, 0.0, depth.float())  # the old object's, which may be no number
         if scale >= 1:
             return depth, hole, shape
-        size = tuple(max(1, round(one * scale)) for one in depth.shape[-2:])
+        size = max(1, round(depth.shape[-2] * scale)), max(1, round(depth.shape[-1] * scale))
         share = F.adaptive_avg_pool2d(known, size)
         less = (share < 1 - 1e-6).float()
         return F.adaptive_avg_pool2d(depth, size) * (1 - less), less, (F.adaptive_avg_pool2d(shape, size) > 0.5).float()
