@@ -131,10 +131,11 @@ def swapped(row: Removal) -> Hole:
     return Hole(depth=pasted, hole=hole, shape=row.swapped[:1], truth=truth)
 
 
-def removed(row: Removal) -> Hole:
-    """The hole that the object leaves where nothing comes instead."""
+def removed(row: Removal, *, comes: bool = False) -> Hole:
+    """The hole that the object leaves, whole: where nothing comes instead, or, with `comes`, what comes is pasted only later."""
     hole = dilate(row.object, _GROWN)
-    return Hole(depth=row.depth, hole=hole, shape=torch.zeros_like(hole[:1]), truth=torch.where(hole > 0, row.behind, row.depth))
+    shape = row.swapped[:1] if comes else torch.zeros_like(hole[:1])
+    return Hole(depth=row.depth, hole=hole, shape=shape, truth=torch.where(hole > 0, row.behind, row.depth))
 
 
 def blotted(row: Removal, generator: torch.Generator) -> Hole:

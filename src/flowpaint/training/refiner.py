@@ -27,9 +27,9 @@ _COMPOSITE = 5.0  # how much more edges count in the hole (suppl. A)
 class RefinerTrainer:
     """Trains the refiner on crops of `size` pixels of `frames` frames of `data synth --holes`, whose pictures have side `side`.
 
-    Holes are what an object leaves where one of another shape comes instead; a share `removed` has no other; a share `blotted`
-    are blobs by lot. So, unlike upstream, it is trained on what it is shown in use. All that belongs to a clip is mirrored and
-    played backwards together.
+    Holes are what an object leaves where one of another shape comes instead; a share `removed` is all that it leaves, for another
+    that comes later (half of them) or not at all; a share `blotted` are blobs by lot. So, unlike upstream, it is trained on what
+    it is shown in use. All that belongs to a clip is mirrored and played backwards together.
 
     The loss is the absolute error in the hole and beyond it, each a mean over its own pixels, + `edge` times that of edges: the
     class-balanced cross entropy of edges drawn from the prediction, + 5 times the same in the hole, against Canny's on the truth
@@ -40,8 +40,8 @@ class RefinerTrainer:
     size: int = 64
     side: int = 96
     frames: int = 6
-    removed: float = 0.2
-    blotted: float = 0.3
+    removed: float = 0.5
+    blotted: float = 0.2
     edge: float = 0.02
     sigma: float = 1.0
     residual: bool = True
@@ -106,7 +106,9 @@ class RefinerTask:
         if lot < trainer.blotted:
             return blotted(row, generator)
         hole = swapped(row)
-        return hole if lot >= trainer.blotted + trainer.removed and bool(hole.hole.any()) else removed(row)
+        if lot >= trainer.blotted + trainer.removed and bool(hole.hole.any()):
+            return hole
+        return removed(row, comes=lot < trainer.blotted + trainer.removed / 2)
 
     def _batch(self, holes: Sequence[Hole]) -> Batch:
         told = {name: torch.stack([getattr(one, name) for one in holes]) for name in ("depth", "hole", "shape", "truth")}
