@@ -79,6 +79,23 @@ def test_the_second_pass_knows_the_first_and_the_order_of_time(network):
     assert not seen[0][:, 256:].any() and seen[1][:, 256:].any()
 
 
+def test_states_of_two_frames_before_are_aligned_and_both_ways_merged(network):
+    x = torch.randn(1, 5, 128, 4, 4, generator=torch.Generator().manual_seed(4))
+    given = []
+    hook = network.recurrence.align[0].register_forward_pre_hook(lambda _, one: given.append(one))
+    states = network.recurrence._passed(0, [(one,) for one in x.unbind(1)])
+    hook.remove()
+    assert len(given) == 4 and not given[0][2].any()
+    for frame in range(1, 5):
+        previous, current, before = given[frame - 1]
+        assert torch.equal(previous, states[frame - 1]) and torch.equal(current, x[:, frame])
+        assert frame == 1 or torch.equal(before, states[frame - 2])
+    later = network.recurrence._passed(0, [(one,) for one in x.unbind(1)[::-1]])[::-1]
+    earlier = network.recurrence._passed(1, list(zip(x.unbind(1), later, strict=True)))
+    merged = [network.recurrence.merge(torch.cat(pair, dim=1)) for pair in zip(later, earlier, strict=True)]
+    assert torch.allclose(network.recurrence(x), x + torch.stack(merged, dim=1), atol=1e-5)
+
+
 def test_depth_in_the_hole_is_hidden(network):
     depth, hole, shape = (one[None] for one in clip())
     found = network.filled(depth, hole, shape, depth)
@@ -215,6 +232,7 @@ def test_parts_cover_every_frame_once(count, chunk, overlap):
 
 def test_a_long_clip_is_done_in_parts(drawn):
     depth, hole, shape = clip(10)
+    assert not torch.equal(Refined(weights=drawn)(depth, hole, 1 - shape), Refined(weights=drawn)(depth, hole, shape))
     whole = Refined(weights=drawn)(depth, hole, shape)
     cut = Refined(weights=drawn, chunk=6, overlap=2)(depth, hole, shape)
     first = Refined(weights=drawn)(depth[:6], hole[:6], shape)

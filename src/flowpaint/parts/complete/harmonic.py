@@ -49,8 +49,8 @@ def filled(values: Values, hole: Mask) -> Values:
         return values
     if hole.all():
         return np.full_like(values, _UNKNOWN)
-    made = np.where(hole, 0.0, values)  # whatever was in the hole, be it no number, does not count
-    made[hole] = np.clip(_solved(made, hole), 0.0, 1.0)
+    made = values.copy()
+    made[hole] = np.clip(_solved(values, hole), 0.0, 1.0)
     return made
 
 
