@@ -55,6 +55,7 @@ PRIVATE = {
     "onnxruntime": {"parts"},
     "cv2": {"parts", "align", "register", "report", "video"},
     "torchmetrics": {"parts"},
+    "scipy": {"parts"},
     "transformers": {"parts", "networks", "diffusion", "weights", "training"},
     "huggingface_hub": {"weights"},
     "diffusers": {"parts", "networks", "diffusion", "training"},

@@ -95,7 +95,7 @@ TABLE: dict[str, dict[str, str]] = {
         "blend": "flowpaint.parts.interpolate:FlowBlend",
         "rife": "flowpaint.parts.interpolate:Rife",
     },
-    "completer": {},
+    "completer": _in("complete", harmonic="Harmonic", refiner="Refined"),
     "image-to-video": {
         "flow-warp": "flowpaint.parts.animate:FlowWarp",
         "i2vgen-xl": "flowpaint.parts.animate:I2vgenAnimator",
@@ -110,6 +110,7 @@ TABLE: dict[str, dict[str, str]] = {
         "image": "flowpaint.training.image:ImageTrainer",
         "control": "flowpaint.training.control:ControlTrainer",
         "flowvid": "flowpaint.training.flowvid:FlowVidTrainer",
+        "refiner": "flowpaint.training.refiner:RefinerTrainer",
     },
     "optimisation": {"adamw": "flowpaint.training.recipes:AdamW"},
 }

@@ -66,9 +66,9 @@ def test_what_does_not_fit_is_told(call, recipe, tmp_path, monkeypatch, words, c
 
 def test_every_shipped_recipe_reads():
     recipes = sorted((ROOT / "recipes").glob("*.toml"))
-    kinds = {"mini-autoencoder": "autoencoder", "mini-control": "control"}
+    kinds = {"mini-autoencoder": "autoencoder", "mini-control": "control", "mini-refiner": "refiner"}
     kinds |= {one.stem: "flowvid" for one in recipes if "flowvid" in one.stem}
-    assert len(recipes) == 8 and list(kinds.values()).count("flowvid") == 3
+    assert len(recipes) == 9 and list(kinds.values()).count("flowvid") == 3
     for path in recipes:
         found = api.training.trainer(kinds.get(path.stem, "image"), path)
         assert found.optimisation.steps >= 500

@@ -36,7 +36,8 @@ class Cost:
 def trainer(kind: str, recipe: Path, settings: Sequence[str] = ()) -> Any:
     """The trainer that a recipe describes, fields set by `settings` ("optimisation.steps=100").
 
-    Raises `ConfigError` for unknown fields and where the recipe is not of this `kind` (autoencoder, image, control, flowvid).
+    Raises `ConfigError` for unknown fields and where the recipe is not of this `kind` (autoencoder, image, control, flowvid,
+    refiner).
     """
     values = {"kind": "trainer", **toml.load(recipe)}
     found = seams.from_dict(values)
@@ -95,17 +96,19 @@ def synth(
     pictures: int = 400,
     each: int = 0,
     clips: int = 0,
+    holes: int = 0,
     length: int = 8,
     size: int = 256,
     seed: int = 0,
     progress: Progress = lambda *_: None,
 ) -> dict[str, int]:
-    """The number of samples written to OUTPUT/pictures and OUTPUT/clips, made from nothing or from the photographs of a folder.
+    """The number of samples written to OUTPUT/pictures, clips and holes, made from nothing or from the photographs of a folder.
 
     `pictures` sources, each plain and in `each` of the looks by lot (0: all that `mini` knows); `clips` of procedural scenes, of
-    `length` frames.
+    `length` frames; `holes`: clips of depth as long, with and without one object.
     """
     from ..training.clips import synth_clips
+    from ..training.holes import synth_holes
     from ..training.synth import synth_pictures
 
     made: dict[str, int] = {}
@@ -117,6 +120,8 @@ def synth(
     if clips:
         folder = output / "clips"
         made["clips"] = synth_clips(folder, count=clips, length=length, size=size, seed=seed, photos=photos, progress=progress)
+    if holes:
+        made["holes"] = synth_holes(output / "holes", count=holes, length=length, size=size, seed=seed, progress=progress)
     return made
 
 

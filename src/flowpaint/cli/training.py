@@ -32,7 +32,7 @@ _Output = Annotated[Path, typer.Option("-o", "--output", help="Folder for the sh
 @grouped(choices=Choices, manners=Manners)
 def train(
     *,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="autoencoder, image, control or flowvid.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="autoencoder, image, control, flowvid or refiner.")],
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file: see the folder recipes.")],
     shards: Annotated[Path, typer.Option("--data", help="Folder of shards.")],
     run: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, log, samples. The same again goes on.")],
@@ -69,6 +69,7 @@ def synth(
     pictures: Annotated[int, typer.Option(help="Source pictures.")] = 400,
     each: Annotated[int, typer.Option(help="Looks by lot for each picture; 0: all.")] = 0,
     clips: Annotated[int, typer.Option(help="Clips of procedural scenes, with exact flow and depth.")] = 0,
+    holes: Annotated[int, typer.Option(help="Clips of depth with and without an object, for the refiner.")] = 0,
     length: Annotated[int, typer.Option(help="Frames of a clip.")] = 8,
     size: Annotated[int, typer.Option(help="Pixels on a side.")] = 256,
     seed: Annotated[int, typer.Option(help="What is drawn by lot follows from it.")] = 0,
@@ -85,6 +86,7 @@ def synth(
                 pictures=pictures,
                 each=each,
                 clips=clips,
+                holes=holes,
                 length=length,
                 size=size,
                 seed=seed,

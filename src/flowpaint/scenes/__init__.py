@@ -1,7 +1,7 @@
 """Procedural video with exact truth: flow, visibility, depth and masks known by construction, edits with known results."""
 
 from .edits import edit, edit_mask
-from .render import Frame, clip, render
+from .render import Frame, clip, relief, render
 from .sample import sample_scene
 from .scene import Layer, Scene
 from .truth import boundary_distance, correspond, render_with_flow, track
@@ -15,6 +15,7 @@ __all__ = [
     "correspond",
     "edit",
     "edit_mask",
+    "relief",
     "render",
     "render_with_flow",
     "sample_scene",

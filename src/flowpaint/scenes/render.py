@@ -43,17 +43,21 @@ def render(scene: Scene, time: float, size: Size) -> Frame:
 
 def frame(scene: Scene, seen: View, size: Size) -> Frame:
     """The frame that shows the view `seen` of all pixel centres."""
+    depth, layers = _relief(seen, size)
+    return Frame(rgb=_exposed(scene, seen, size), depth=depth, layers=layers, masks=masks(layers, len(scene.layers)))
+
+
+def relief(scene: Scene, time: float, size: Size) -> tuple[Tensor, Tensor]:
+    """`depth` and `layers` of `render`, each [1, H, W], without its picture: several times as fast."""
+    return _relief(view(scene, time, to_units(pixel_centres(size), size), size=size), size)
+
+
+def _relief(seen: View, size: Size) -> tuple[Tensor, Tensor]:
     front, depth = seen.front, np.zeros(seen.front.shape, np.float32)
     for number, patch in enumerate(seen.patches):
         shown = front[patch.where] == number
         depth[patch.where[shown]] = patch.placed.nearness(patch.plane[:, shown])
-    layers = torch.from_numpy(front).view(1, *size)
-    return Frame(
-        rgb=_exposed(scene, seen, size),
-        depth=torch.from_numpy(depth).view(1, *size),
-        layers=layers,
-        masks=masks(layers, len(scene.layers)),
-    )
+    return torch.from_numpy(depth).view(1, *size), torch.from_numpy(front).view(1, *size)
 
 
 def masks(layers: Tensor, count: int) -> Tensor:
