@@ -112,8 +112,8 @@ def _sized(made: Tensor, source: Tensor) -> Tensor:
     aspect = made.shape[-1] * height / (made.shape[-2] * width)
     if made.ndim != 3 or abs(aspect - 1) > _ASPECT_SLACK:
         raise InputError(
-            f"The editor gave back a picture of {made.shape[-1]}x{made.shape[-2]} for a frame of {width}x{height}, another shape. "
-            "Choose an editor or a size that keeps it."
+            f"The editor gave back a picture of {made.shape[-1]}x{made.shape[-2]} for a frame of {width}x{height}. "
+            "Choose an editor or a size that keeps the picture's shape."
         )
     return resize(made[None].to(source), height, width)[0].clamp(0.0, 1.0)
 
