@@ -99,6 +99,16 @@ def test_a_small_hole_is_shown_at_the_pictures_own_size(root, watched):
     assert (made[:, 100:110, 150:160] == 1).all()
 
 
+def test_a_small_picture_is_shown_at_its_own_size_and_padded(root, watched):
+    image = picture(40, 50)
+    edit, _ = removal(40, 50, (10, 20, 15, 25))
+    apply(LamaEditor(weights=str(root / "fixed.onnx"), grow=0), image, edit)
+    (fed,) = watched.fed
+    shown = torch.from_numpy(fed["image"])[0]
+    assert torch.equal(shown[:, :40, :50], image) and fed["mask"].sum() == 100
+    assert (shown[:, :, 50:] == shown[:, :, 49:50]).all() and (shown[:, 40:] == shown[:, 39:40]).all()
+
+
 def test_a_hole_beside_the_rim_is_shown_with_what_there_is(root, watched):
     image = picture(200, 300)
     edit, _ = removal(200, 300, (0, 10, 290, 300))

@@ -67,7 +67,7 @@ def canvas(found: Source) -> Canvas:
 def network(cls: Any, found: Source, part: str, where: Place) -> Any:
     """The network `part` of a folder, read-only, read by `cls` of diffusers or transformers. Raises `WeightsError`."""
     path = found.path / part
-    safe = not any(is_pickle(file) for file in path.iterdir()) or any(path.glob("*.safetensors*"))
+    safe = any(path.glob("*.safetensors*"))  # whether a pickle may be read instead, `folder` has asked
     how: dict[str, Any] = {"local_files_only": True, "use_safetensors": safe, "output_loading_info": True}
     if cls.__module__.startswith("diffusers.models"):
         how |= {"torch_dtype": where.dtype, "low_cpu_mem_usage": sparing()}
