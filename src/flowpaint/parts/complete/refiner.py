@@ -22,9 +22,10 @@ _STILL = Harmonic()
 class Refined:
     """The depth refiner of StableV2V (Liu et al., arXiv 2411.11045, section 3.2.3): a network that completes depth over time.
 
-    `weights` names a network or its folder, which `flowpaint train refiner` exports; none come with flowpaint. It works on pictures of the short side for
-    which it was trained, or of `side` pixels where that is not 0; what it says is enlarged and put into the hole alone. Clips
-    longer than `chunk` frames are done in parts that share `overlap` frames, in which one fades into the next.
+    `weights` names a network or its folder, which `flowpaint train refiner` exports; none come with flowpaint. It works on
+    pictures of the short side for which it was trained, or of `side` pixels where that is not 0; what it says is enlarged and put
+    into the hole alone. Clips longer than `chunk` frames are done in parts that share `overlap` frames, in which one fades into
+    the next.
     """
 
     weights: str = ""
@@ -69,8 +70,8 @@ class Refined:
     def _folder(self) -> Path:
         if not self.weights:
             raise WeightsError(
-                "The depth refiner has no weights: none come with flowpaint. Give a folder that `flowpaint train refiner` exported, "
-                "as in `--set completer.weights=/path`, or use the completer harmonic."
+                "The depth refiner has no weights: none come with flowpaint. Give a folder that `flowpaint train refiner` "
+                "exported, as in `--set completer.weights=/path`, or use the completer harmonic."
             )
         return model_folder(self.weights, NETWORK, setting="completer.weights")
 
