@@ -48,7 +48,7 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="mini-refiner", help="name or folder of the refiner")
+    parser.add_argument("--weights", required=True, help="name or folder of the refiner")
     parser.add_argument("--scenes", type=int, default=200)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--size", type=int, default=96, help="pixels on a side")

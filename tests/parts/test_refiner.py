@@ -173,6 +173,8 @@ def test_it_is_written_in_half_and_comes_back(network, tmp_path):
 def test_other_files_are_refused(network, tmp_path):
     with pytest.raises(WeightsError, match=r"Give one of them|model\.safetensors"):
         Refined(weights=str(tmp_path / "nowhere"))(*clip())
+    with pytest.raises(WeightsError, match="has no weights"):
+        Refined().check()
     network.save(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"side": 96}))
     with pytest.raises(WeightsError, match="residual"):

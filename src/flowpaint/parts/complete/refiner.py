@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import ConfigError
+from ...errors import ConfigError, WeightsError
 from ...networks.refiner import MULTIPLE, Refiner, refiner_in
 from ...types import check_shape
 from ...warp import resize
@@ -22,12 +22,13 @@ _STILL = Harmonic()
 class Refined:
     """The depth refiner of StableV2V (Liu et al., arXiv 2411.11045, section 3.2.3): a network that completes depth over time.
 
-    `weights` names a network or its folder, which `flowpaint train refiner` exports. It works on pictures of the short side for
-    which it was trained, or of `side` pixels where that is not 0; what it says is enlarged and put into the hole alone. Clips
-    longer than `chunk` frames are done in parts that share `overlap` frames, in which one fades into the next.
+    `weights` names a network or its folder, which `flowpaint train refiner` exports; none come with flowpaint. It works on
+    pictures of the short side for which it was trained, or of `side` pixels where that is not 0; what it says is enlarged and put
+    into the hole alone. Clips longer than `chunk` frames are done in parts that share `overlap` frames, in which one fades into
+    the next.
     """
 
-    weights: str = "mini-refiner"
+    weights: str = ""
     side: int = 0
     chunk: int = 32
     overlap: int = 8
@@ -67,6 +68,11 @@ class Refined:
 
     @property
     def _folder(self) -> Path:
+        if not self.weights:
+            raise WeightsError(
+                "The depth refiner has no weights: none come with flowpaint. Give a folder that `flowpaint train refiner` "
+                "exported, as in `--set completer.weights=/path`, or use the completer harmonic."
+            )
         return model_folder(self.weights, NETWORK, setting="completer.weights")
 
     @staticmethod
