@@ -16,7 +16,6 @@ from tiny_models import save_controlnet, save_i2vgen, save_model, tiny_unet
 from tiny_wan import save_wan
 
 EDIT = Edit(prompt="a red ball", negative="dull")
-NETWORKS = ("image", "wan-vace", "i2vgen-xl")
 NAMES = seams.names("image-to-video")
 
 
@@ -110,7 +109,7 @@ def test_is_a_recipe(part):
 # -------------------------------------------------------------------------------------------------- those that have networks
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=["image", "wan-vace", pytest.param("i2vgen-xl", marks=pytest.mark.slow)])
 def painter(request, tiny):
     return seams.build("image-to-video", request.param, **tiny[request.param])
 
