@@ -181,8 +181,12 @@ def strategies(case: Case, completers: Sequence[str]) -> dict[str, Tensor]:
     carried = [case.edited_depth[:1]]
     for k in range(1, FRAMES):
         carried.append(warp(carried[-1], flow(case.frames[k : k + 1], case.frames[k - 1 : k]).vectors))
-    holes = torch.cat([hole(old, new) for old, new in zip(case.old.split(1), made.masks.split(1), strict=True)])
-    refined = {f"refined: {name}": seams.build("completer", name)(made.depth, holes, case.new[:1]) for name in completers}
+    holes = torch.cat([hole(one) for one in case.old.split(1)])
+    refined = {}
+    for name in completers:
+        fill = seams.build("completer", name)
+        refined[f"pasted, then {name}"] = fill(made.depth, holes * (1 - made.masks), case.new[:1])  # the paper's order
+        refined[f"{name}, then pasted"] = torch.where(made.masks > 0.5, made.depth, fill(case.depth, holes, case.new[:1]))
     return {"source": case.depth, "edited, warped": torch.cat(carried), "pasted": made.depth, **refined}
 
 

@@ -56,17 +56,18 @@ def pasted(depth: Tensor, mask: Tensor, near: float, relief: Tensor | None = Non
     return torch.where(mask > 0.5, (flat if relief is None else flat + relief).clamp(0.0, 1.0), depth)
 
 
-def hole(old: Tensor, new: Tensor) -> Tensor:
-    """Where a depth map still shows the `old` object beside the `new` one (Eq. 9), both [1, 1, H, W]: 0 or 1.
+def hole(old: Tensor) -> Tensor:
+    """Where a depth map shows the `old` object [1, 1, H, W] or its rim, which is to be completed: 0 or 1.
 
-    The old mask is grown first, as the released code has it: grown after, the hole would eat into the new object.
+    Eq. 9 leaves out what the new object covers, for there it was pasted before. Completed before it is pasted, a hole's rim is
+    ground all around: the new object's depth does not bleed into what was behind the old one.
     """
-    return (dilate((old > 0.5).to(old), _GROWN) > 0.5).to(old) * (new <= 0.5).to(old)
+    return (dilate((old > 0.5).to(old), _GROWN) > 0.5).to(old)
 
 
 def hidden(depth: Tensor, old: Tensor, new: Tensor, near: float) -> Tensor:
-    """Where something of the source stands before the `new` object that is as `near` as the `old` one was: 0 or 1.
+    """Where something of the source stands before the `new` object that is as `near` as its old one was: 0 or 1.
 
-    `depth` and both masks are [1, 1, H, W]. The old object's own relief does not hide the new one.
+    `depth` and both masks are [1, 1, H, W]. The `old` objects hide nothing: they are taken away.
     """
     return (depth > near + _MARGIN).to(new) * (new > 0.5).to(new) * (1 - dilate((old > 0.5).to(old), _GROWN))

@@ -17,7 +17,7 @@ from ..warp import resize
 from .shape import new_shape
 
 _ASPECT_SLACK = 0.03
-_BESIDE = 0.015  # of the short side around old and new object in which the edit shows: shadows, hair, soft edges
+_BESIDE = 0.025  # of the short side around old and new object in which the edit shows: shadows, hair, soft edges
 _SOFT = 0.01  # of the short side over which it fades
 _SHEET_SIDE = 256  # pixels of a candidate on the sheet
 

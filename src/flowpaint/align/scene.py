@@ -19,8 +19,8 @@ from .motion import MotionModel
 from .placement import Placement, lookup
 
 _OFFSETS = (1, 2, 4, 8, 16, 32)  # frames away in which the ground behind an object may be seen
-_WIDER = 2  # pixels of the working size by which an object is grown before it is taken away
-_CORE = 3  # pixels inside the new object in which nothing behind it is needed
+_WIDER = 4  # pixels of the working size by which an object is grown before it is taken away
+_CLEAR = 8  # pixels from an object of another frame from which on it is believed to show the ground: masks err at their rims
 _RIM = 2  # pixels at the new object's outline whose colours are mixed with what was beside it
 _COARSE = 4  # of the working grid: bends are kept on every fourth point
 _KEPT = 12  # frames whose layers are kept: a chunk begins with the last one of the chunk before
@@ -116,7 +116,7 @@ class Scene:
         """Frame `index`, taken apart."""
         mask, place = self._new(index)
         source = self._frame(index)
-        return Layers(source=source, background=self._background(index, source, mask), mask=mask, place=place)
+        return Layers(source=source, background=self._background(index, source), mask=mask, place=place)
 
     def _new(self, index: int) -> tuple[Tensor, Tensor]:
         """The new objects' mask in frame `index`, nearer ones before farther ones, and their place in the anchor."""
@@ -128,7 +128,7 @@ class Scene:
             place = points if place is None else torch.where(own > 0, points, place)
             mask = own + mask * (1 - own)
         assert place is not None, "there is an object"
-        if self.depth_of is not None:
+        if self.depth_of is not None:  # pseudo-depth knows of nothing but the objects
             mask = mask * (1 - resize(self._hidden(index), *self.full))
         return mask, place
 
@@ -151,8 +151,8 @@ class Scene:
 
     # --------------------------------------------------------------------------------------------------------- background
 
-    def _background(self, index: int, source: Tensor, mask: Tensor) -> Tensor:
-        """Frame `index` without its objects; where the new one covers it, it may still show the old one."""
+    def _background(self, index: int, source: Tensor) -> Tensor:
+        """Frame `index` without its objects."""
         way = 1 if index >= self.at else -1
         done = next((one for one in range(index, self.at, -way) if self._plates(one) is not None), self.at)
         plates = [self._plate(one) for one in (self._plates(done) or ())]
@@ -160,9 +160,9 @@ class Scene:
         made = [*(self._plates(done) or ())]
         picture = source
         for one in [index] if done == index else range(done + way, index + way, way):
-            frame, new = (source, mask) if one == index else (self._frame(one), self._new(one)[0])
+            frame = source if one == index else self._frame(one)
             count = len(ground.plates)
-            picture = ground.complete(one, frame, self._needed(one, new), self._full(self.track(one).ground))
+            picture = ground.complete(one, frame, self._old(one, _WIDER), self._full(self.track(one).ground))
             if len(ground.plates) > count and done != index:
                 raw = to_raw(ground.plates[-1].picture[0], self.clip.bits)
                 self.run.store.put(self._name("plate", one), {"picture": raw})
@@ -194,14 +194,12 @@ class Scene:
         picture = self.edited[None].to(self.run.device)
         return View(picture=picture, known=1 - dilate(union, _RIM), place=Placement.here())
 
-    def _needed(self, index: int, mask: Tensor) -> Tensor:
-        """Where frame `index` shows an old object that the new one's `mask` does not cover: 0 or 1."""
-        return self._old(index) * (1 - erode((mask > 0.999).to(mask), _CORE))
+    def _old(self, index: int, margin: int) -> Tensor:
+        """The old objects of frame `index` with a `margin` in pixels of the working size, at the clip's size: 0 or 1."""
+        return (resize(dilate(self._union(index), margin), *self.full) > 0).float()
 
-    def _old(self, index: int) -> Tensor:
-        """The old objects of frame `index` with a margin, at the clip's size: 0 or 1."""
-        union = torch.cat([one.of(index) for one in self.masks]).amax(dim=0, keepdim=True)
-        return (resize(dilate(union, _WIDER), *self.full) > 0).to(union)
+    def _union(self, index: int) -> Tensor:
+        return torch.cat([one.of(index) for one in self.masks]).amax(dim=0, keepdim=True)
 
     def _others(self, index: int) -> list[Callable[[], View]]:
         """The frames around `index` that show what its objects hide, the one that shows the most first."""
@@ -212,36 +210,32 @@ class Scene:
 
     def _shown(self, index: int, other: int) -> float:
         """How many pixels that the objects of frame `index` hide are free in frame `other`."""
-        union, free = (
-            dilate(torch.cat([one.of(number) for one in self.masks]).amax(dim=0, keepdim=True), _WIDER)
-            for number in (index, other)
-        )
+        hidden_here, hidden_there = dilate(self._union(index), _WIDER), dilate(self._union(other), _CLEAR)
         points = self.track(other).ground.inverse().after(self.track(index).ground).points(*self.size)
-        return float((union * lookup(1 - free, points)).sum())
+        return float((hidden_here * lookup(1 - hidden_there, points)).sum())
 
     def _view(self, index: int) -> View:
-        return View(picture=self._frame(index), known=1 - self._old(index), place=self._full(self.track(index).ground))
+        return View(picture=self._frame(index), known=1 - self._old(index, _CLEAR), place=self._full(self.track(index).ground))
 
     # -------------------------------------------------------------------------------------------------------------- depth
 
     def depth(self, frames: Sequence[int]) -> Tensor:
-        """The edited scene's depth in `frames`: [T, 1, h, w] in [0, 1] at the working size, the old objects' completed."""
-        made, holes = [], []
-        for index in frames:
-            depth, empty = self._measured(index), torch.zeros_like(self._shapes[0])
-            union = torch.zeros_like(empty)
-            for number in self._order:
-                new = self._small_mask(number, index)
-                if self.depth_of is not None:
-                    near = self._near(number, index)
-                    new = new * (1 - hidden(self._measured(index), self.masks[number].of(index), new, near))
-                union = torch.maximum(union, new)
-                depth = pasted(depth, new, self._near(number, index), self._moved_relief(number, index))
-                empty = torch.maximum(empty, hole(self.masks[number].of(index), new))
-            made.append(depth)
-            holes.append(empty * (1 - union))
-        shape = torch.cat(self._shapes).amax(dim=0, keepdim=True)
-        return self.completer(torch.cat(made), torch.cat(holes), shape)
+        """The edited scene's depth in `frames`: [T, 1, h, w] in [0, 1] at the working size: the old objects' is completed, then
+        the new ones are pasted.
+        """
+        measured = torch.cat([self._measured(one) for one in frames])
+        holes = torch.cat([hole(self._union(one)) for one in frames])
+        ground = self.completer(measured, holes, torch.cat(self._shapes).amax(dim=0, keepdim=True))
+        return torch.cat([self._pasted(one, depth[None]) for one, depth in zip(frames, ground, strict=True)])
+
+    def _pasted(self, index: int, depth: Tensor) -> Tensor:
+        """The new objects in the completed `depth` [1, 1, h, w] of frame `index`, where nothing nearer hides them."""
+        for number in self._order:
+            near = self._near(number, index)
+            mask = self._small_mask(number, index)
+            mask = mask * (1 - hidden(self._measured(index), self._union(index), mask, near))
+            depth = pasted(depth, mask, near, self._moved_relief(number, index))
+        return depth
 
     @cached_property
     def _shapes(self) -> list[Tensor]:
@@ -289,8 +283,8 @@ class Scene:
         """What of the new objects something nearer hides in frame `index`, at the working size: 0 or 1."""
         found = torch.zeros_like(self._shapes[0])
         for number in self._order:
-            old, new = self.masks[number].of(index), self._small_mask(number, index)
-            found = torch.maximum(found, hidden(self._measured(index), old, new, self._near(number, index)))
+            new, near = self._small_mask(number, index), self._near(number, index)
+            found = torch.maximum(found, hidden(self._measured(index), self._union(index), new, near))
         return found
 
     # ------------------------------------------------------------------------------------------------------------- chunks

@@ -20,6 +20,7 @@ _NEAR = 0.5  # of an object's extent: changes farther from it are other edits
 _CRUMB = 0.02  # of the shape: smaller pieces and holes are noise
 _BESIDE = 8  # pixels within which a piece belongs to the object
 _AROUND = 20  # pixels around what may be the object that teach what its ground looks like
+_SMOOTH = 1.5  # pixels: finer teeth of an outline are those of the cut
 _SURELY = 0.1  # of the candidate that must be left for a cut to be believed
 _ROUNDS = 4
 
@@ -43,6 +44,7 @@ def new_shape(source: Tensor, edited: Tensor, objects: Sequence[Tensor]) -> Tens
     if not changed.any():
         raise InputError("The edited picture is the frame as it was: nothing changed where the object is. Give another one.")
     found = _touching(_whole(_cut(after, torch.maximum(changed, old), changed)), dilate(old, _BESIDE))
+    found = (gaussian(found, _SMOOTH) > 0.5).to(found)
     return (resize(found, height, width) > 0.5).to(source)
 
 

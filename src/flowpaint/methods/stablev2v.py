@@ -53,7 +53,7 @@ class StableV2V:
     candidate: int = 0
     segment: Segmenter = default("segmenter", "carried")
     flow: FlowEstimator = default("flow", "dis")
-    motion: MotionModel = "patches"
+    motion: MotionModel = "similarity"
     side: int = 0
     depth: SpatialCondition | None = field(default=None, metadata={"kind": "condition"})
     paste: Paste = "mean"

@@ -16,6 +16,7 @@ from .carried import carry
 from .colours import Labels, bgr
 
 _ROUNDS = 4
+_HEART = 0.35  # of a box, about its middle: surely the object; without it a fur as pale as its ground is lost
 _REACHES = (0.08, 0.15, 0.25, 0.4)  # of the short side: how large an object under a click may be, half its size
 _TOLERANCES = (0.04, 0.08, 0.14)  # of black to white, by which colours differ that belong to the seed
 _BLURS = (0.0, 1.0, 2.0)  # pixels
@@ -27,9 +28,10 @@ _GIVE = "Give a mask of the object as the hint, or another box or click."
 class GrabCutSegmenter:
     """What is in the `box` (x0, y0, x1, y1) or under the `click` (x, y) of frame 0, pixels of the full picture, in all frames.
 
-    GrabCut (Rother, Kolmogorov, Blake, SIGGRAPH 2004). A box must hold the whole object and some ground. From a click a patch of
-    like colours is grown, cuts of several sizes start from it, and the one is taken on which they agree most. Later frames are
-    those of the segmenter `carried`, with its `flow` and `side`. () = none; one of the two is needed, or a hint.
+    GrabCut (Rother, Kolmogorov, Blake, SIGGRAPH 2004). A box must hold the whole object, and its middle must be the object's.
+    From a click a patch of like colours is grown, cuts of several sizes start from it, and the one is taken on which they agree
+    most. Later frames are those of the segmenter `carried`, with its `flow` and `side`. () = none; one of the two is needed, or a
+    hint.
     """
 
     box: tuple[float, ...] = ()
@@ -96,6 +98,9 @@ def _in_box(picture: Tensor, box: tuple[float, float, float, float], scale: floa
     right, bottom = max(left + 1, round(scale * box[2])), max(top + 1, round(scale * box[3]))
     labels = np.full((height, width), cv2.GC_BGD, np.uint8)
     labels[top:bottom, left:right] = cv2.GC_PR_FGD
+    rows, columns = np.mgrid[:height, :width]
+    across, down = (columns - (left + right - 1) / 2) / (right - left), (rows - (top + bottom - 1) / 2) / (bottom - top)
+    labels[np.hypot(across, down) < _HEART / 2] = cv2.GC_FGD
     return _clean(_grabbed(picture, labels), None)
 
 
