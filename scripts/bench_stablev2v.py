@@ -177,7 +177,7 @@ def measured(case: Case, made: Aligned) -> dict[str, float]:
 def strategies(case: Case, completers: Sequence[str]) -> dict[str, Tensor]:
     """Depth of the edited scene [T, 1, H, W], four ways (the paper's table of ablations)."""
     flow = seams.build("flow", "dis")
-    made = ours(case, "patches")
+    made = ours(case, "similarity")
     carried = [case.edited_depth[:1]]
     for k in range(1, FRAMES):
         carried.append(warp(carried[-1], flow(case.frames[k : k + 1], case.frames[k - 1 : k]).vectors))
