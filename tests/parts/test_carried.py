@@ -101,7 +101,10 @@ def test_an_object_that_is_no_longer_there_is_not_found_elsewhere():
     assert gone.sum() > 2 and masks[gone].max() == 0
 
 
-@pytest.mark.parametrize("texture", [BLUE, Noise(seed=5, colour=(0.8, 0.35, 0.7), finest=0.1, contrast=0.1)])
+PINK = Noise(seed=5, colour=(0.8, 0.35, 0.7), finest=0.1, contrast=0.1)
+
+
+@pytest.mark.parametrize("texture", [BLUE, pytest.param(PINK, marks=pytest.mark.slow)])
 def test_what_passes_in_front_is_not_the_object(texture):
     front = thing(line(0.6, -0.09), size=0.2, name="front", texture=texture, nearness=0.8)
     frames, truth = film(thing(line(-0.3, 0.012)), front, count=16)
@@ -130,7 +133,7 @@ def test_a_piece_is_found_where_it_was_moved_to():
     assert search(piece, mask, frame, expected=(200.0, 0.0), reach=20) is None
 
 
-@pytest.mark.parametrize("size, least", [(0.035, 0.6), (0.62, 0.97)])
+@pytest.mark.parametrize("size, least", [(0.035, 0.8), pytest.param(0.62, 0.97, marks=pytest.mark.slow)])
 def test_very_small_and_very_large(size, least):
     frames, truth = film(thing(line(-0.1, 0.02), size=size), count=6)
     assert truth[0].mean() < 0.005 or truth[0].mean() > 0.7
