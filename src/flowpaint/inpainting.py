@@ -252,7 +252,7 @@ def _join(work: _Work, field: Tensor, cost: Tensor) -> None:
     gap[work.gaps] = 1
     hole = gap.reshape(1, 1, height, width)
     inside = F.pad(torch.ones(1, 1, height - 2 * _RADIUS, width - 2 * _RADIUS), (_RADIUS,) * 4)
-    rim = ((dilate(hole, _RADIUS) - hole) * inside).flatten()
+    rim = ((dilate(hole, 1) - hole) * inside).flatten()
     at = rim.nonzero().flatten()
     if len(at) == 0:
         return

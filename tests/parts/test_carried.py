@@ -6,11 +6,13 @@ import torch
 from flowpaint.errors import ConfigError, InputError, ShapeError
 from flowpaint.parts.flow import DisFlow
 from flowpaint.parts.segment import CarriedSegmenter, GrabCutSegmenter, MotionSegmenter
+from flowpaint.parts.segment.search import search, shifted
 from flowpaint.scenes import Layer, Scene, render, sample_scene
 from flowpaint.scenes.depths import Level
 from flowpaint.scenes.motion import Curve, Motion
 from flowpaint.scenes.shapes import Blob
 from flowpaint.scenes.textures import Noise, Stripes
+from flowpaint.smoothing import gaussian
 from flowpaint.warp import warp
 
 SIZE = (96, 128)
@@ -90,16 +92,21 @@ def test_an_object_that_leaves_has_no_mask_until_it_returns():
 
 
 def test_an_object_that_is_no_longer_there_is_not_found_elsewhere():
-    """Another of its colours, but not of its looks, stands where it might return."""
-    decoy = thing(line(0.45), size=0.08, name="decoy", texture=Noise(seed=2, colour=(0.75, 0.5, 0.3), finest=0.2, contrast=0.1))
-    frames, truth = film(decoy, thing(line(0.3, 0.08), nearness=0.8), count=12)
+    """Another of its colours, painted otherwise, stands beside the way it left by."""
+    other = Noise(seed=5, colour=(0.7, 0.35, 0.3), finest=0.08, contrast=0.15)
+    decoy = thing(line(0.5), line(0.33), size=0.14, name="decoy", texture=other)
+    frames, truth = film(decoy, thing(line(0.3, 0.08), line(-0.1), nearness=0.8), count=12)
     masks = CarriedSegmenter()(frames, truth[:1])
     gone = truth.sum(dim=(1, 2, 3)) == 0
     assert gone.sum() > 2 and masks[gone].max() == 0
 
 
-def test_what_passes_in_front_is_not_the_object():
-    front = thing(line(0.6, -0.09), size=0.2, name="front", texture=BLUE, nearness=0.8)
+PINK = Noise(seed=5, colour=(0.8, 0.35, 0.7), finest=0.1, contrast=0.1)
+
+
+@pytest.mark.parametrize("texture", [BLUE, pytest.param(PINK, marks=pytest.mark.slow)])
+def test_what_passes_in_front_is_not_the_object(texture):
+    front = thing(line(0.6, -0.09), size=0.2, name="front", texture=texture, nearness=0.8)
     frames, truth = film(thing(line(-0.3, 0.012)), front, count=16)
     masks = CarriedSegmenter()(frames, truth[:1])
     hidden = truth.sum(dim=(1, 2, 3)) < 0.2 * truth[0].sum()
@@ -109,7 +116,24 @@ def test_what_passes_in_front_is_not_the_object():
     assert overlaps(masks, truth)[-1] > 0.9
 
 
-@pytest.mark.parametrize("size, least", [(0.035, 0.6), (0.62, 0.97)])
+def test_a_piece_is_found_where_it_was_moved_to():
+    piece = (0.5 + 6 * (gaussian(torch.rand(1, 3, 60, 80, generator=torch.Generator().manual_seed(0)), 3.0) - 0.5)).clamp(0, 1)
+    mask = torch.zeros(1, 1, 60, 80)
+    mask[..., 20:40, 30:50] = 1
+    frame = torch.full((1, 3, 60, 80), 0.5)
+    for x, y in ((9, -6), (-15, 12)):  # it is seen twice, equally well
+        frame[..., 20 + y : 40 + y, 30 + x : 50 + x] = piece[..., 20:40, 30:50]
+    for shift in ((9.0, -6.0), (-15.0, 12.0)):
+        found = search(piece, mask, frame, expected=(shift[0] + 2, shift[1] - 1), reach=40)
+        assert found.shift == shift and found.cost < 1e-5
+    assert search(piece, mask, frame, expected=(30.0, 0.0), reach=5).cost > 0.01, "not within reach"
+    gone = shifted(piece * mask, (-40, 0))
+    found = search(piece, mask, gone, expected=(-38.0, 0.0), reach=6)
+    assert found.shift == (-40.0, 0.0) and found.cost < 1e-5, "what lies beyond the border does not count"
+    assert search(piece, mask, frame, expected=(200.0, 0.0), reach=20) is None
+
+
+@pytest.mark.parametrize("size, least", [(0.035, 0.8), pytest.param(0.62, 0.97, marks=pytest.mark.slow)])
 def test_very_small_and_very_large(size, least):
     frames, truth = film(thing(line(-0.1, 0.02), size=size), count=6)
     assert truth[0].mean() < 0.005 or truth[0].mean() > 0.7

@@ -45,7 +45,8 @@ class CarriedSegmenter:
         """Masks [T, 1, H, W] in [0, 1], 1 = object, of `frames` [T, 3, H, W] in [0, 1]; soft by about a pixel.
 
         A `hint` [1 or T, 1, h, w] in [0, 1] says by its first mask what to follow; of the size of the frames, that is the mask
-        of frame 0 to the bit. Without one, what `seek` finds in frame 0 is followed. An empty hint gives empty masks.
+        of frame 0 to the bit. Without one, what `seek` finds in frame 0 is followed. An empty hint gives empty masks, and
+        so does one that is less than a pixel wide at the working size.
         """
         check_shape(frames=(frames, "T 3 H W"))
         first = (self.seek(frames) if hint is None else hint)[:1]

@@ -1,6 +1,5 @@
 """Colour models of an object and of what surrounds it, and the cut between the two."""
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -47,10 +46,6 @@ class Colours:
         both, either = (again * mask).sum(), torch.maximum(again, mask).sum()
         return found if both > _RELIABLE * either else None
 
-    def likelihood(self, picture: Tensor) -> Tensor:
-        """How likely each colour of `picture` [1, 3, h, w] is the object's: log density over [0, 255] BGR, [1, 1, h, w]."""
-        return _log_density(self.thing, picture)
-
     def cut(self, picture: Tensor, *, possible: Tensor, sure: Tensor) -> Tensor:
         """The object's mask [1, 1, h, w], 0 or 1: among the `possible` pixels, bool [1, 1, h, w], with all that are `sure`."""
         here = (possible | sure)[0, 0].cpu().numpy()
@@ -75,18 +70,3 @@ def window_of(where: Tensor) -> tuple[slice, slice]:
     """The smallest window that holds all of `where` [1, 1, h, w] above a half, two pixels wider; something must be."""
     rows, columns = ((where[0, 0] > 0.5).any(dim=axis).nonzero().flatten() for axis in (1, 0))
     return slice(max(0, int(rows[0]) - 2), int(rows[-1]) + 3), slice(max(0, int(columns[0]) - 2), int(columns[-1]) + 3)
-
-
-def _log_density(model: Model, picture: Tensor) -> Tensor:
-    weights, means, spreads = np.split(model[0], [_COMPONENTS, 4 * _COMPONENTS])
-    colours = 255 * picture[0].flip(0).flatten(1).T.double().cpu()
-    terms = []
-    for weight, mean, spread in zip(weights, means.reshape(-1, 3), spreads.reshape(-1, 3, 3), strict=True):
-        if weight <= 0:
-            continue
-        # Colours come in whole steps: a plain surface has a spread of its own rounding.
-        whole = torch.from_numpy(spread) + 0.5 * torch.eye(3, dtype=torch.float64)
-        off = colours - torch.from_numpy(mean)
-        square = (off @ torch.linalg.inv(whole) * off).sum(dim=1)
-        terms.append(math.log(weight) - 0.5 * (square + torch.logdet(whole)))
-    return torch.logsumexp(torch.stack(terms), dim=0).reshape(1, 1, *picture.shape[-2:]).to(picture)

@@ -1,7 +1,7 @@
 """Following the mask of an object from frame to frame, at working size.
 
 Three things say which pixels are the object's: what they resemble in frame 0 and in the frame before, laid over the frame by
-flow and by the motion of the object as a whole; its colours; and what its colours are not. Where it is seen no more, it is
+flow and by the motion of the object as a whole; its colours; and its edges. Where it is seen no more, it is
 sought near where its motion would have brought it.
 """
 
@@ -23,9 +23,6 @@ _SURE = 0.01  # cost of a match at which it is believed to a third
 _OUTWARD = 5  # pixels by which the object may stand out from what it was taken for
 _INWARD = 2  # pixels from a rim in which nothing is sure
 _SMALL = 200  # pixels of an object of which none is surely recognised by itself
-_RARE = 0.02  # share of the object's own pixels whose colours count as not its own
-_DOUBTED = 0.1  # and of those pixels of a frame that resemble it
-_SLACK = 3.0  # nats by which a colour may be rarer all the same: light changes
 _WHOLE = 0.8  # of the largest area seen: from there on a view is worth remembering
 _GONE = 0.02  # of that area, below which nothing is left to follow
 _REACH = 0.12  # of the short side: how far the object's motion may change in a frame
@@ -51,9 +48,6 @@ class Follower:
         self._flow = flow
         self._first = self._last = self._best = View(picture, (mask > 0.5).float(), grid_of(picture))
         self._colours = Colours.learn(picture, self._first.mask) if self._first.mask.any() else None
-        self._floor = -torch.inf
-        if self._colours is not None:
-            self._floor = _rare(self._colours.likelihood(picture)[self._first.mask > 0.5], _RARE) - _SLACK
         self._largest = self._first.mask.sum().item()
         self._speed = 0.0, 0.0  # pixels a frame
         self._away = 0.0, 0.0  # from where it was in the best view
@@ -148,16 +142,11 @@ class Follower:
         if self._colours is None:
             # What is like nothing known came into sight beside the object rather than on it.
             return _joined((label * sure.sqrt() > 0.5).float(), label)
-        likely = self._colours.likelihood(frame)
-        own = likely[(label > 0.9) & (sure > 0.5)]
-        floor = min(self._floor, _rare(own, _DOUBTED) - _SLACK) if len(own) else self._floor
-        strange = box((likely < floor).float(), 3) > 0.5  # a few noisy pixels are no other thing
         certain = erode(((label > 0.9) & (sure > 0.3)).float(), _INWARD)
         if laid[-1].label.sum() < _SMALL:  # every window of it holds ground that changed: only as a whole is it like itself
             certain = torch.maximum(certain, erode((laid[-1].label > 0.5).float(), 1))
-        certain = (certain > 0.5) & ~strange
-        possible = (dilate((label > 0.1).float(), _OUTWARD) > 0.5) & ~strange
-        mask = self._colours.cut(frame, possible=possible, sure=certain)
+        possible = dilate((label > 0.1).float(), _OUTWARD) > 0.5
+        mask = self._colours.cut(frame, possible=possible, sure=certain > 0.5)
         return _joined(mask * (dilate((label > 0.1).float(), 1)), label)
 
 
@@ -167,11 +156,6 @@ def _unlike(a: Tensor, b: Tensor) -> Tensor:
 
 def _moved(view: View, found: Found) -> Labelled:
     return Labelled(shifted(view.picture, found.shift), shifted(view.mask, found.shift))
-
-
-def _rare(likely: Tensor, share: float) -> float:
-    """The log density that `share` of the pixels [n] do not reach."""
-    return likely.kthvalue(max(1, round(share * len(likely)))).values.item()
 
 
 def _joined(mask: Tensor, label: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...warp import resize
 from .colours import window_of
 
 _CELLS = 6  # cells across the object, at least, where it has as many pixels
@@ -37,9 +36,12 @@ def search(piece: Tensor, mask: Tensor, frame: Tensor, *, expected: tuple[float,
 
 def _best(piece: Tensor, mask: Tensor, frame: Tensor, *, step: int, expected: tuple[float, float], reach: float) -> Found | None:
     """The best shift in steps of `step` pixels."""
-    height, width = (max(1, side // step) for side in frame.shape[-2:])
-    small, weight, other = resize(piece, height, width), resize(mask, height, width), resize(frame, height, width)
-    window = window_of(weight)
+    # Cells are whole, or shifts would not be whole multiples of them.
+    odd = (0, -frame.shape[-1] % step, 0, -frame.shape[-2] % step)
+    small, other = (F.avg_pool2d(F.pad(one, odd, mode="replicate"), step) for one in (piece, frame))
+    weight = F.avg_pool2d(F.pad(mask, odd), step)
+    height, width = weight.shape[-2:]
+    window = window_of((weight > 0).float())
     small, weight = small[(..., *window)], weight[(..., *window)]
     tall, wide = weight.shape[-2:]
     x, y = (torch.arange(math.ceil((at - reach) / step), math.floor((at + reach) / step) + 1) for at in expected)
