@@ -1,10 +1,12 @@
 """The edited first frame: by an editor that is told where, several times over if asked; put back where it must not change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,6 +39,18 @@ class First:
     def score(self) -> float:
         """How well it is aligned with its source, 0 to 1: candidates are ranked by it."""
         return 0.5 * (self.agreement + self.overlap)
+
+    def packed(self) -> dict[str, npt.NDArray[Any]]:
+        """It as arrays, for the run's store."""
+        scores = np.array([self.agreement, self.overlap])
+        return {"picture": self.picture.cpu().numpy(), "shape": self.shape.cpu().numpy(), "scores": scores}
+
+    @classmethod
+    def unpacked(cls, kept: Mapping[str, npt.NDArray[Any]]) -> "First":
+        """It as it was before `packed`."""
+        agrees, overlaps = (float(one) for one in kept["scores"])
+        picture, shape = (torch.from_numpy(kept[name]) for name in ("picture", "shape"))
+        return cls(picture=picture, shape=shape, agreement=agrees, overlap=overlaps)
 
 
 def first_frame(editor: ImageEditor, source: Tensor, edit: Edit, objects: Sequence[Tensor], generator: torch.Generator) -> First:

@@ -8,16 +8,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import numpy as np
 from torch import Tensor
 
 from .. import seams, video
 from ..errors import ConfigError, InputError
+from ..methods.stablev2v import CANDIDATES
 from ..report import Measurements, Timings, contact_sheet, peak_memory, versions, wanting
 from ..runs import RunFolder, fingerprint, read_manifest, write_json
-from ..seams import Notes, Run
+from ..seams import Notes, Run, Store
 from ..timecode import clock
 from ..types import Clip, Raw, from_raw
 from .first import First, check_replaceable, write_first
@@ -63,13 +64,15 @@ class Files:
     video: Path
     report: Path
     sheet: Path
+    candidates: Path
 
     @classmethod
     def of(cls, output: str | Path) -> "Files":
         """The files for an output, a video or a folder."""
         path = Path(output)
         stem = path.stem if path.suffix else path.name
-        return cls(video=path, report=path.with_name(f"{stem}.json"), sheet=path.with_name(f"{stem}.sheet.png"))
+        report, sheet, candidates = (path.with_name(f"{stem}{end}") for end in (".json", ".sheet.png", ".candidates.png"))
+        return cls(video=path, report=report, sheet=sheet, candidates=candidates)
 
 
 def run_folder(output: str | Path) -> Path:
@@ -119,7 +122,9 @@ class Result:
         if folder.is_begun:
             raise InputError(f"{path} holds more of this job than its first frame. Go on without --approve, or use --fresh.")
         try:
-            picture, shown = first(self.prepared, self._run())
+            run = self._run()
+            picture, shown = first(self.prepared, run)
+            self._write_candidates(run.store, path / "candidates.png")
             made = write_first(path, self.job, frame=self.prepared.first, picture=picture, shown=shown)
         except BaseException:
             folder.remove()
@@ -157,8 +162,16 @@ class Result:
                     warn=self._notes.warn,
                 )
             with self._timings.stage("report"):
-                self.report = self._finished(files, watch.measurements)
+                self.report = self._finished(files, watch.measurements, folder.store)
         return files.video
+
+    def _write_candidates(self, store: Store, path: Path) -> str | None:
+        """Where the sheet of an editor's candidates was written, if it was asked for several."""
+        kept = store.get(f"shot {self.prepared.shots[0].start}: {CANDIDATES}")
+        if kept is None:
+            return None
+        video.write_picture(path, cast(Raw, kept["picture"]))
+        return str(path)
 
     def _shown(self, clip: Clip) -> Clip:
         return side_by_side(self.prepared.clip, clip) if self.job.side_by_side else clip
@@ -211,8 +224,8 @@ class Result:
         self.job = replace(self.job, **policy)
         self.prepared = replace(self.prepared, job=replace(self.prepared.job, **policy))
 
-    def _finished(self, files: Files, measurements: Measurements) -> dict[str, Any]:
-        """Write the report and the contact sheet; the report."""
+    def _finished(self, files: Files, measurements: Measurements, store: Store) -> dict[str, Any]:
+        """Write the report, the contact sheet and that of candidates; the report."""
         prepared = self.prepared
         tiles = measurements.tiles()
         if tiles:
@@ -224,9 +237,12 @@ class Result:
         told = self._notes.frames
         seen = {index + prepared.first: row for index, row in measurements.rows().items()}
         rows = [{"frame": number, **seen.get(number, {}), **told.get(number, {})} for number in sorted({*seen, *told})]
+        output = {"video": str(files.video), "sheet": str(files.sheet) if tiles else None, "report": str(files.report)}
+        if candidates := self._write_candidates(store, files.candidates):
+            output["candidates"] = candidates
         report = _opening(prepared) | {
             "job": self.job.named(lambda path: str(Path(path).absolute())).to_dict(),
-            "output": {"video": str(files.video), "sheet": str(files.sheet) if tiles else None, "report": str(files.report)},
+            "output": output,
             "seconds": seconds | {"total": round(total, 3)},
             "frames_per_second": round(len(prepared.clip) / total, 3),
             "peak_memory": peak_memory(),

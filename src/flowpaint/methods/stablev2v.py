@@ -33,6 +33,7 @@ from .chunks import Chunks, Tell
 
 _SIDES = {"draft": 192, "normal": 256, "best": 384}
 _LEAST_SIDE = 64
+CANDIDATES, _FIRST = "candidates", "first frame"  # names in the run's store: the sheet of all, and what was taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class StableV2V:
     composite: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.candidate <= self.candidates or 0 < self.side < _LEAST_SIDE or self.side < 0:
+        if not 0 <= self.candidate <= self.candidates or self.candidates < 1 or 0 < self.side < _LEAST_SIDE or self.side < 0:
             raise ConfigError(
                 f"Candidate {self.candidate} of {self.candidates}, at {self.side} pixels, cannot be. Give 1 or more candidates, "
                 f"one of them or 0 for the best, and 0 or {_LEAST_SIDE} pixels and more."
@@ -113,11 +114,9 @@ class StableV2V:
         source, old = clip.frame(at), self._old(clip, edit, at, masks)
         if edit.keyframes:
             return first.placed(keys.given(clip, edit)[at], source, edit, old, shape=edit.new_object)
-        kept = run.store.get("first")
+        kept = run.store.get(_FIRST)
         if kept is not None:
-            return first.First(
-                **{name: torch.from_numpy(kept[name]) for name in ("picture", "shape")}, agreement=1.0, overlap=1.0
-            )
+            return first.First.unpacked(kept)
         editor, wish = self._editor(edit), edit.at(at)
         made = [
             first.first_frame(editor, source.to(run.device), wish, old, run.generator(step=number))
@@ -126,10 +125,9 @@ class StableV2V:
         chosen = first.best_of(made, self.candidate)
         if len(made) > 1:
             run.notes.facts["candidates"] = {"scores": [round(one.score, 3) for one in made], "chosen": chosen + 1}
-            run.store.put("candidates", {"picture": to_raw(first.sheet(source, made, chosen))})
-        best = made[chosen]
-        run.store.put("first", {"picture": best.picture.cpu().numpy(), "shape": best.shape.cpu().numpy()})
-        return best
+            run.store.put(CANDIDATES, {"picture": to_raw(first.sheet(source.to(run.device), made, chosen))})
+        run.store.put(_FIRST, made[chosen].packed())
+        return made[chosen]
 
     def _old(self, clip: Clip, edit: Edit, at: int, masks: Sequence[Masks]) -> list[Tensor]:
         """The objects' masks in frame `at`, at the clip's size: [1, 1, H, W], 0 or 1."""
