@@ -75,29 +75,27 @@ class Follower:
         self.backward = found.vectors
         seen = (0.05 + found.visibility * inside(found.vectors)) * (0.02 + _textured(frame))
         self.objects = [
-            self._next(frame, old, mask, seen, anchor, self.model)
+            self._next(frame, old, mask, seen, anchor=anchor, model=self.model)
             for old, mask, anchor in zip(self.objects, masks, self.masks, strict=True)
         ]
-        ground = self._next(frame, self.ground, _ground(masks, frame), seen, _ground(self.masks, frame), _GROUND)
+        ground = self._next(frame, self.ground, _ground(masks, frame), seen, anchor=_ground(self.masks, frame), model=_GROUND)
         self.ground = _steadied(ground, self.ground)
         self.before = frame
 
-    def _next(
-        self, frame: Tensor, old: Followed, mask: Tensor, seen: Tensor, anchor_mask: Tensor, model: MotionModel
-    ) -> Followed:
+    def _next(self, frame: Tensor, old: Followed, mask: Tensor, seen: Tensor, *, anchor: Tensor, model: MotionModel) -> Followed:
         """An object one frame on."""
-        gone = float(mask.sum()) <= _LEFT * float(anchor_mask.sum())
+        gone = float(mask.sum()) <= _LEFT * float(anchor.sum())
         step = None if gone else fit(model, self.backward, _inner(mask) * seen)
         if step is None:
             step = Placement(matrix=torch.cat([torch.eye(2, dtype=torch.float64), old.pace[:, None]], dim=1))
             return Followed(mask=mask, step=step, place=old.place.after(step), pace=old.pace, seen=False)
         place = old.place.after(step)
         if not old.seen:
-            place = place.after(_laid(lookup(anchor_mask, place.points(*mask.shape[-2:])), mask))
+            place = place.after(_laid(lookup(anchor, place.points(*mask.shape[-2:])), mask))
         if self.correct:
-            place = self._corrected(frame, place, mask, anchor_mask, model)
+            place = self._corrected(frame, place, mask, anchor, model)
             if model != _GROUND:
-                place = self._outlined(frame, place, mask, anchor_mask)
+                place = self._outlined(frame, place, mask, anchor)
         if old.seen and place.bend is None and old.place.bend is None:
             step = old.place.inverse().after(place)
         return Followed(mask=mask, step=step, place=place, pace=_pace(step, mask))

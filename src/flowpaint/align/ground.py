@@ -49,13 +49,13 @@ class Ground:
         if not bool(hole.any()):
             return frame
         for plate in self.plates:
-            picture, open_ = _filled(frame, picture, hole, open_, plate, place)
+            picture, open_ = _filled(picture, open_, plate, frame=frame, hole=hole, place=place)
         fresh = float(open_.mean()) > _LEFT
         if fresh:
             for other in self.others(index):
                 if float(open_.mean()) <= _LEFT:
                     break
-                picture, open_ = _filled(frame, picture, hole, open_, other(), place)
+                picture, open_ = _filled(picture, open_, other(), frame=frame, hole=hole, place=place)
         if float(open_.mean()) > _LEFT:
             picture = complete(picture, open_)
         elif bool(open_.any()):
@@ -66,7 +66,9 @@ class Ground:
         return picture
 
 
-def _filled(frame: Tensor, picture: Tensor, hole: Tensor, open_: Tensor, view: View, place: Placement) -> tuple[Tensor, Tensor]:
+def _filled(
+    picture: Tensor, open_: Tensor, view: View, *, frame: Tensor, hole: Tensor, place: Placement
+) -> tuple[Tensor, Tensor]:
     """`picture` with what `view` shows in the `open_` part of the `hole`, and what is open after that."""
     points = view.place.inverse().after(place).points(frame.shape[-2], frame.shape[-1])
     known = (lookup(view.known, points) > 0.999).to(frame)

@@ -146,33 +146,29 @@ def plan_job(
     chosen, look = choose_method(
         method,
         prompt=prompt,
-        style=None if style is None else str(style),
+        style=_file(style),
         settings=_settings(options.get("settings", ())),
         keyframes=bool(keyframes),
     )
     recipe = recipe_of(chosen)
     fps, mask, objects = options.get("fps", 24), options.get("mask"), options.get("objects", ())
     named, pictures = _sorted_out(keyframes or {})
-    plain: dict[str, Any] = {name: value for name, value in options.items() if name in _AS_THEY_ARE}
-    plain |= {name: str(value) for name, value in options.items() if name in _PICTURES and value is not None}
     job = Job(
         kind=kind,
-        input=str(video) if isinstance(video, (str, Path)) else "",
+        input=_file(video) or "",
         prompt=prompt,
         prompts={str(time): words for time, words in options.get("prompts", {}).items()},
-        style=None if style is None else str(style),
-        by=str(by) if isinstance(by, (str, Path)) else None,
+        style=_file(style),
+        by=_file(by),
         resample=resample,
         look=look,
         keyframes=named,
-        mask=None if mask is None or isinstance(mask, Clip) else str(mask),
+        mask=_file(mask),
         objects=tuple(str(one) for one in objects if not isinstance(one, Clip)),
         method=recipe,
-        start=_time(options.get("start")),
-        end=_time(options.get("end")),
         fps=str(fps),
         encoding=dict(options.get("encoding", {})),
-        **plain,
+        **_plain(options),
     )
     given = Given(
         clip=None if isinstance(video, (str, Path)) else _clip(video, fps),
@@ -190,7 +186,7 @@ _AS_THEY_ARE = {
     *("preview", "side_by_side", "other_shots", "strict", "allow_damaged", "tonemap"),
     *("offline", "commercial_only", "allow_pickle", "instruct", "remove"),
 }
-_PICTURES = ("new_object", "reference", "sketch")
+_AS_TEXT = ("new_object", "reference", "sketch", "start", "end")
 
 
 def _settings(settings: Settings) -> list[str]:
@@ -199,8 +195,15 @@ def _settings(settings: Settings) -> list[str]:
     return list(settings)
 
 
-def _time(time: int | str | None) -> str | None:
-    return None if time is None else str(time)
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a job holds as they are, or as text."""
+    plain = {name: value for name, value in options.items() if name in _AS_THEY_ARE}
+    return plain | {name: str(value) for name, value in options.items() if name in _AS_TEXT and value is not None}
+
+
+def _file(given: object) -> str | None:
+    """The path of what is given as a file."""
+    return str(given) if isinstance(given, (str, Path)) else None
 
 
 def _clip(video: Array | Tensor | Clip, fps: float | str) -> Clip:

@@ -82,11 +82,7 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
     Raises `InputError`, `VideoError` and `ConfigError` for what does not fit, `WeightsError` and `LicenceError` for weights that
     cannot be used.
     """
-    if given.method is None and not job.method:
-        raise ConfigError(
-            "The job holds no method: it was a program's own, which no file can hold. Run that program again, or name a method."
-        )
-    method = given.method or seams.from_dict(job.method)
+    method = given.method or _method(job)
     device, ledger = resolve_device(job.device), Ledger(notes.warn)
     with timings.stage("weights"), keeping(job.policy(), ledger):
         check_parts(method, warn=notes.warn if dry else None)
@@ -127,6 +123,15 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         timings=timings,
         ledger=ledger,
     )
+
+
+def _method(job: Job) -> Method:
+    if not job.method:
+        raise ConfigError(
+            "The job holds no method: it was a program's own, which no file can hold. Run that program again, or name a method."
+        )
+    method: Method = seams.from_dict(job.method)
+    return method
 
 
 def check_parts(part: object, *, warn: Warn | None = None) -> None:

@@ -1,14 +1,14 @@
 """StableV2V: the object of a video takes another shape (Liu et al., arXiv 2411.11045; IEEE TCSVT 2025)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from ..align import first
 from ..align.depth import Paste
+from ..align.first import First, best_of, first_frame, placed, sheet
 from ..align.masks import Masks, check_marked
 from ..align.motion import MotionModel
 from ..align.scene import DepthOf, Scene
@@ -73,10 +73,8 @@ class StableV2V:
 
     def first_frame(self, clip: Clip, edit: Edit, run: Run) -> Tensor:
         """The edited first frame [3, H, W] in [0, 1], as a run would make it. Raises `InputError` without an editor."""
-        bare = replace(edit, keyframes={})
-        if not edit.objects:
-            return keys.edited(clip, bare, self._editor(edit), [0], run)[0]
-        return self._first(clip, bare, 0, self._masks(clip, edit, run), run).picture
+        work = _Shot(method=self, clip=clip, edit=replace(edit, keyframes={}), run=run)
+        return work.first.picture if edit.objects else work.whole[0]
 
     @torch.no_grad()
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
@@ -84,156 +82,176 @@ class StableV2V:
 
         Raises `InputError` for objects that are not there, without an edited frame or an editor, and with several edited frames.
         """
-        at = _edited_frame(edit)
-        if not edit.objects:
-            return self._whole(clip, at, edit, run)
-        masks = self._masks(clip, edit, run)
-        check_marked(edit.objects, clip, at=at)
-        if edit.remove and not edit.keyframes and self.editor is None:
-            gone = [torch.zeros_like(one) for one in self._old(clip, edit, at, masks)]
-            scene = self._scene(clip, at, None, gone, masks, run)
-            return self._rendered(clip, at, scene.layers(at).background[0].cpu(), self._teller(scene), edit, run)
-        made = self._first(clip, edit, at, masks, run)
-        shapes = shares(made.shape, self._old(clip, edit, at, masks))
-        scene = self._scene(clip, at, made.picture, shapes, masks, run)
-        return self._rendered(clip, at, made.picture.cpu(), self._teller(scene), edit, run)
+        work = _Shot(method=self, clip=clip, edit=edit, run=run)
+        return work.reshaped() if edit.objects else work.restyled()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Shot:
+    """One shot at work: what `method` makes of `clip`."""
+
+    method: StableV2V
+    clip: Clip
+    edit: Edit
+    run: Run
+
+    def reshaped(self) -> Clip:
+        """The clip whose objects take another shape, or are gone."""
+        check_marked(self.edit.objects, self.clip, at=self.at)
+        if self.edit.remove and not self.edit.keyframes and self.method.editor is None:
+            scene = self._scene(None, [torch.zeros_like(one) for one in self._old])
+            begun = scene.layers(self.at).background[0]
+        else:
+            begun = self.first.picture
+            scene = self._scene(begun, shares(self.first.shape, self._old))
+        tell = partial(scene.aligned, with_depth=self.method.generate.uses_depth)
+        return self._rendered(begun.cpu(), tell, composite=self.method.composite)
+
+    def restyled(self) -> Clip:
+        """The clip of an edit that changes no shape: the source's own depth holds, and its own motion."""
+        base = self.method.propagate(self.clip, self.whole, self.edit, self.run)
+        if not self.method.generate.uses_depth:
+            return base
+        if self._depth_of is None:
+            raise InputError(
+                "Without an object there is no pseudo-depth. Mark one with --object, or measure with --set depth=depth."
+            )
+        return self._rendered(self.whole[self.at], partial(self._still, base), composite=False)
+
+    @property
+    def at(self) -> int:
+        """The frame that was edited, or is to be. Raises `InputError` where there are several and objects change."""
+        if len(self.edit.keyframes) > 1 and self.edit.objects:
+            raise InputError(
+                f"{len(self.edit.keyframes)} edited frames of one shot would be as many shapes. Give one of them, or use "
+                "--method analogy, which takes any number."
+            )
+        return min(self.edit.keyframes, default=0)
 
     # -------------------------------------------------------------------------------------------------------- first frame
 
-    def _editor(self, edit: Edit) -> ImageEditor:
-        """The editor, which must be able to do what is asked. Raises `InputError`."""
-        if self.editor is None:
+    @property
+    def _editor(self) -> ImageEditor:
+        if self.method.editor is None:
             raise InputError(
-                f"There is no editor for {edit.prompt!r}. Name one with --editor (`flowpaint list editor`), or give an edited "
-                "first frame with --keyframe 0=PICTURE."
+                f"There is no editor for {self.edit.prompt!r}. Name one with --editor (`flowpaint list editor`), or give an "
+                "edited first frame with --keyframe 0=PICTURE."
             )
-        return self.editor
+        return self.method.editor
 
-    def _first(self, clip: Clip, edit: Edit, at: int, masks: Sequence[Masks], run: Run) -> first.First:
-        """The edited frame `at`, given or made, and where its new objects are."""
-        source, old = clip.frame(at), self._old(clip, edit, at, masks)
-        if edit.keyframes:
-            return first.placed(keys.given(clip, edit)[at], source, edit, old, shape=edit.new_object)
-        kept = run.store.get(_FIRST)
+    @cached_property
+    def whole(self) -> Mapping[int, Tensor]:
+        """The edited frames, wherever they were edited."""
+        if self.edit.keyframes:
+            return keys.given(self.clip, self.edit)
+        return keys.edited(self.clip, self.edit, self._editor, [self.at], self.run)
+
+    @cached_property
+    def first(self) -> First:
+        """The edited frame, given or made, in place, and where its new objects are."""
+        source = self.clip.frame(self.at)
+        if self.edit.keyframes:
+            picture = keys.given(self.clip, self.edit)[self.at]
+            return placed(picture, source, self.edit, self._old, shape=self.edit.new_object)
+        kept = self.run.store.get(_FIRST)
         if kept is not None:
-            return first.First.unpacked(kept)
-        editor, wish = self._editor(edit), edit.at(at)
-        made = [
-            first.first_frame(editor, source.to(run.device), wish, old, run.generator(step=number))
-            for number in range(self.candidates)
-        ]
-        chosen = first.best_of(made, self.candidate)
+            return First.unpacked(kept)
+        made = self._candidates(source.to(self.run.device))
+        chosen = best_of(made, self.method.candidate)
         if len(made) > 1:
-            run.notes.facts["candidates"] = {"scores": [round(one.score, 3) for one in made], "chosen": chosen + 1}
-            run.store.put(CANDIDATES, {"picture": to_raw(first.sheet(source.to(run.device), made, chosen))})
-        run.store.put(_FIRST, made[chosen].packed())
+            self.run.notes.facts["candidates"] = {"scores": [round(one.score, 3) for one in made], "chosen": chosen + 1}
+            self.run.store.put(CANDIDATES, {"picture": to_raw(sheet(source.to(self.run.device), made, chosen))})
+        self.run.store.put(_FIRST, made[chosen].packed())
         return made[chosen]
 
-    def _old(self, clip: Clip, edit: Edit, at: int, masks: Sequence[Masks]) -> list[Tensor]:
-        """The objects' masks in frame `at`, at the clip's size: [1, 1, H, W], 0 or 1."""
+    def _candidates(self, source: Tensor) -> list[First]:
+        wish, old, editor = self.edit.at(self.at), self._old, self._editor
+        return [
+            first_frame(editor, source, wish, old, self.run.generator(step=number)) for number in range(self.method.candidates)
+        ]
+
+    @cached_property
+    def _old(self) -> list[Tensor]:
+        """The objects' masks in the edited frame, at the clip's size: [1, 1, H, W], 0 or 1."""
         found = []
-        for marked, carried in zip(edit.objects, masks, strict=True):
-            if at == 0 or len(marked) == len(clip):
-                found.append((marked.frame(at)[None, :1] > 0.5).float())
+        for marked, carried in zip(self.edit.objects, self._masks, strict=True):
+            if self.at == 0 or len(marked) == len(self.clip):
+                found.append((marked.frame(self.at)[None, :1] > 0.5).float())
             else:
-                found.append((resize(carried.of(at), clip.height, clip.width) > 0.5).float().cpu())
+                found.append((resize(carried.of(self.at), self.clip.height, self.clip.width) > 0.5).float().cpu())
         return found
 
     # -------------------------------------------------------------------------------------------------------------- scene
 
-    def _size(self, clip: Clip, run: Run) -> tuple[int, int]:
-        scale = min(1.0, (self.side or _SIDES[run.quality]) / min(clip.height, clip.width))
-        return max(1, round(clip.height * scale)), max(1, round(clip.width * scale))
+    @cached_property
+    def _size(self) -> tuple[int, int]:
+        """Height and width at which motion and depth are measured."""
+        height, width = self.clip.height, self.clip.width
+        scale = min(1.0, (self.method.side or _SIDES[self.run.quality]) / min(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
 
-    def _masks(self, clip: Clip, edit: Edit, run: Run) -> list[Masks]:
-        size = self._size(clip, run)
+    @cached_property
+    def _masks(self) -> list[Masks]:
+        segmenter, size = self.method.segment, self._size
         return [
-            Masks(clip=clip, marked=marked, segmenter=self.segment, size=size, name=f"object {number}", run=run)
-            for number, marked in enumerate(edit.objects)
+            Masks(clip=self.clip, marked=marked, segmenter=segmenter, size=size, name=f"object {number}", run=self.run)
+            for number, marked in enumerate(self.edit.objects)
         ]
 
-    def _scene(
-        self, clip: Clip, at: int, edited: Tensor | None, shapes: Sequence[Tensor], masks: Sequence[Masks], run: Run
-    ) -> Scene:
-        depth_of = self._depth_of(clip, run) if self.generate.uses_depth or self.depth is not None else None
-        relief = None
-        if depth_of is not None and self.paste == "relief" and edited is not None:
-            relief = depth_of(resize(edited[None].to(run.device), *self._size(clip, run)))
+    def _scene(self, edited: Tensor | None, shapes: Sequence[Tensor]) -> Scene:
+        method, relief = self.method, None
+        if self._depth_of is not None and method.paste == "relief" and edited is not None:
+            relief = self._depth_of(resize(edited[None].to(self.run.device), *self._size))
         return Scene(
-            clip,
-            at=at,
+            self.clip,
+            at=self.at,
             edited=edited,
-            shapes=[one.to(run.device) for one in shapes],
-            masks=masks,
-            flow=self.flow,
-            model=self.motion,
-            completer=self.complete,
-            run=run,
-            depth_of=depth_of,
+            shapes=[one.to(self.run.device) for one in shapes],
+            masks=self._masks,
+            flow=method.flow,
+            model=method.motion,
+            completer=method.complete,
+            run=self.run,
+            depth_of=self._depth_of,
+            paste=method.paste,
             relief=relief,
         )
 
-    def _depth_of(self, clip: Clip, run: Run) -> DepthOf | None:
-        """The depth [T, 1, h, w] of frames [T, 3, h, w] at the scale of the whole clip."""
-        if self.depth is None:
+    @cached_property
+    def _depth_of(self) -> DepthOf | None:
+        """The depth [T, 1, h, w] of frames [T, 3, h, w] at the scale of the whole clip, where it is measured."""
+        if self.method.depth is None:
             return None
-        condition = fitted(self.depth, clip, range(len(clip)), self._size(clip, run), run.device)
+        condition = fitted(self.method.depth, self.clip, range(len(self.clip)), self._size, self.run.device)
         return lambda frames: condition(frames)[:, :1]
 
-    # -------------------------------------------------------------------------------------------------------------- video
-
-    def _teller(self, scene: Scene) -> Tell:
-        return partial(scene.aligned, with_depth=self.generate.uses_depth)
-
-    def _rendered(self, clip: Clip, at: int, begun: Tensor, tell: Tell, edit: Edit, run: Run, *, composite: bool = True) -> Clip:
-        """The clip whose frame `at` is `begun`."""
-        chunks = Chunks(
-            clip=clip,
-            at=at,
+    def _still(self, base: Clip, begun: Tensor, frames: Sequence[int]) -> Aligned:
+        """What is known of `frames` where nothing changes its shape: `base` shows the edit carried by correspondence."""
+        assert self._depth_of is not None, "who asks has it"
+        full = self.clip.height, self.clip.width
+        source = source_frames(self.clip, frames, full, self.run.device)
+        return Aligned(
             first=begun,
-            generate=self.generate,
+            source=source,
+            background=source_frames(base, frames, full, self.run.device),
+            anchor=self.whole[self.at].to(source),
+            place=grid_of(source).expand(len(source), -1, -1, -1),
+            mask=torch.zeros_like(source[:, :1]),
+            depth=resize(self._depth_of(resize(source, *self._size)), *full),
+            frames=tuple(frames),
+        )
+
+    def _rendered(self, begun: Tensor, tell: Tell, *, composite: bool) -> Clip:
+        """The clip whose edited frame is `begun`."""
+        chunks = Chunks(
+            clip=self.clip,
+            at=self.at,
+            first=begun,
+            generate=self.method.generate,
             tell=tell,
-            edit=edit,
-            run=run,
-            match=self.match,
-            composite=self.composite and composite,
+            edit=self.edit,
+            run=self.run,
+            match=self.method.match,
+            composite=composite,
         )
-        return clip.with_frames(lambda index: to_raw(chunks.picture(index), clip.bits))
-
-    def _whole(self, clip: Clip, at: int, edit: Edit, run: Run) -> Clip:
-        """An edit that changes no shape: the source's own depth holds, and its own motion."""
-        edited = keys.given(clip, edit) if edit.keyframes else keys.edited(clip, edit, self._editor(edit), [at], run)
-        base = self.propagate(clip, edited, edit, run)
-        if not self.generate.uses_depth:
-            return base
-        size, depth_of = self._size(clip, run), self._depth_of(clip, run)
-        if depth_of is None:
-            raise InputError(
-                "Without an object there is no pseudo-depth. Give one with --object, or measure with --set depth=depth."
-            )
-
-        def tell(begun: Tensor, frames: Sequence[int]) -> Aligned:
-            whole = clip.height, clip.width
-            source = source_frames(clip, frames, whole, run.device)
-            return Aligned(
-                first=begun,
-                source=source,
-                background=source_frames(base, frames, whole, run.device),
-                anchor=edited[at].to(source),
-                place=grid_of(source).expand(len(source), -1, -1, -1),
-                mask=torch.zeros_like(source[:, :1]),
-                depth=resize(depth_of(source_frames(clip, frames, size, run.device)), *whole),
-                frames=tuple(frames),
-            )
-
-        return self._rendered(clip, at, edited[at], tell, edit, run, composite=False)
-
-
-def _edited_frame(edit: Edit) -> int:
-    """The frame that was edited, or is to be. Raises `InputError` where there are several."""
-    if len(edit.keyframes) > 1 and edit.objects:
-        raise InputError(
-            f"{len(edit.keyframes)} edited frames of one shot would be {len(edit.keyframes)} shapes. Give one of them, or use "
-            "--method analogy, which takes any number."
-        )
-    return min(edit.keyframes, default=0)
+        return self.clip.with_frames(lambda index: to_raw(chunks.picture(index), self.clip.bits))

@@ -11,6 +11,7 @@ from ...inpainting import complete
 from ...smoothing import dilate
 from ...types import Edit, Task, check_shape
 from ...warp import resize
+from .asked import check_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class FillEditor:
         check_shape(image=(image, "3 H W"))
         if edit.strength == 0:
             return image
+        check_task(edit, self.tasks, "fill")
         if edit.mask is None:
             raise InputError("Nothing says what to remove. Give a mask of the object.")
         mask = resize(edit.mask.frame(0)[None, :1].to(image.device), *image.shape[-2:])

@@ -12,6 +12,7 @@ from ...carry import finished
 from ...errors import ConfigError, InputError
 from ...types import Edit, Task, check_shape
 from ...weights.policy import warn
+from .asked import check_task
 from .canvas import Canvas, png, touched, with_hole
 from .wire import Wire, checked_url
 
@@ -65,10 +66,7 @@ class OpenAiEditor:
         check_shape(image=(image, "3 H W"))
         if edit.strength == 0:
             return image
-        if edit.task not in self.tasks:
-            raise InputError(
-                f"OpenAI's interface has no field for an edit by {edit.task}. Ask for it in words, or take the editor comfyui."
-            )
+        check_task(edit, self.tasks, "openai")
         if not edit.prompt.strip():
             raise InputError("The server needs words that say what to show or to change. Give a prompt.")
         if edit.negative.strip():

@@ -17,6 +17,7 @@ from .colours import Labels, bgr
 
 _ROUNDS = 4
 _HEART = 0.35  # of a box, about its middle: surely the object; without it a fur as pale as its ground is lost
+_PLAIN = 0.005  # spread of colours of a picture in which nothing can be told apart
 _REACHES = (0.08, 0.15, 0.25, 0.4)  # of the short side: how large an object under a click may be, half its size
 _TOLERANCES = (0.04, 0.08, 0.14)  # of black to white, by which colours differ that belong to the seed
 _BLURS = (0.0, 1.0, 2.0)  # pixels
@@ -100,8 +101,11 @@ def _in_box(picture: Tensor, box: tuple[float, float, float, float], scale: floa
     labels[top:bottom, left:right] = cv2.GC_PR_FGD
     rows, columns = np.mgrid[:height, :width]
     across, down = (columns - (left + right - 1) / 2) / (right - left), (rows - (top + bottom - 1) / 2) / (bottom - top)
-    labels[np.hypot(across, down) < _HEART / 2] = cv2.GC_FGD
-    return _clean(_grabbed(picture, labels), None)
+    heart = np.hypot(across, down) < _HEART / 2
+    labels[heart] = cv2.GC_FGD
+    found = _clean(_grabbed(picture, labels), None)
+    assumed = float(found.sum()) <= 1.02 * heart.sum() or float(picture.std(dim=(2, 3)).max()) < _PLAIN
+    return torch.zeros_like(found) if assumed else found
 
 
 def _at_click(picture: Tensor, click: tuple[float, float], scale: float) -> Tensor:
