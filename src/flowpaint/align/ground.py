@@ -49,13 +49,14 @@ class Ground:
         if not bool(hole.any()):
             return frame
         for plate in self.plates:
-            picture, open_ = _filled(picture, open_, plate, frame=frame, hole=hole, place=place)
+            # Believed wherever it comes to lie: made up anew, the hole would flicker.
+            picture, open_ = _filled(picture, open_, plate, frame=frame, hole=hole, place=place, unlike=1.0)
         fresh = float(open_.mean()) > _LEFT
         if fresh:
             for other in self.others(index):
                 if float(open_.mean()) <= _LEFT:
                     break
-                picture, open_ = _filled(picture, open_, other(), frame=frame, hole=hole, place=place)
+                picture, open_ = _filled(picture, open_, other(), frame=frame, hole=hole, place=place, unlike=_ALIKE)
         if float(open_.mean()) > _LEFT:
             picture = complete(picture, open_)
         elif bool(open_.any()):
@@ -67,9 +68,12 @@ class Ground:
 
 
 def _filled(
-    picture: Tensor, open_: Tensor, view: View, *, frame: Tensor, hole: Tensor, place: Placement
+    picture: Tensor, open_: Tensor, view: View, *, frame: Tensor, hole: Tensor, place: Placement, unlike: float
 ) -> tuple[Tensor, Tensor]:
-    """`picture` with what `view` shows in the `open_` part of the `hole`, and what is open after that."""
+    """`picture` with what `view` shows in the `open_` part of the `hole`, and what is open after that.
+
+    A view that differs from the `frame` around the hole by more than `unlike` shows another ground.
+    """
     points = view.place.inverse().after(place).points(frame.shape[-2], frame.shape[-1])
     known = (lookup(view.known, points) > 0.999).to(frame)
     new = open_ * known
@@ -81,7 +85,7 @@ def _filled(
         miss = frame - shown
         # Light changes from frame to frame; the difference beside the hole says by how much.
         joined = shown + spread(box(miss * beside, 5) / box(beside, 5).clamp_min(1e-3), beside)
-        if float((miss.abs().mean(dim=1, keepdim=True) * beside).sum() / beside.sum()) > _ALIKE:
+        if float((miss.abs().mean(dim=1, keepdim=True) * beside).sum() / beside.sum()) > unlike:
             return picture, open_
         shown = joined
     return torch.where(new > 0.5, shown, picture), open_ * (1 - new)

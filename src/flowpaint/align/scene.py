@@ -23,7 +23,8 @@ _WIDER = 4  # pixels of the working size by which an object is grown before it i
 _CLEAR = 8  # pixels from an object of another frame from which on it is believed to show the ground: masks err at their rims
 _RIM = 2  # pixels at the new object's outline whose colours are mixed with what was beside it
 _COARSE = 4  # of the working grid: bends are kept on every fourth point
-_KEPT = 12  # frames whose layers are kept: a chunk begins with the last one of the chunk before
+_KEPT = 2  # frames whose layers are kept: a chunk begins with the last one of the chunk before
+_DEPTHS = 48  # frames whose measured depth is kept
 
 DepthOf = Callable[[Tensor], Tensor]  # of frames [T, 3, h, w] to depth [T, 1, h, w], 1 = near
 
@@ -154,16 +155,16 @@ class Scene:
     def _background(self, index: int, source: Tensor) -> Tensor:
         """Frame `index` without its objects."""
         way = 1 if index >= self.at else -1
-        done = next((one for one in range(index, self.at, -way) if self._plates(one) is not None), self.at)
-        plates = [self._plate(one) for one in (self._plates(done) or ())]
-        ground = Ground(others=self._others, plates=[self._first_plate, *plates])
-        made = [*(self._plates(done) or ())]
+        order = list(range(self.at, index + way, way))
+        done = next((place for place in reversed(range(len(order))) if self._plates(order[place]) is not None), -1)
+        made = list(self._plates(order[done]) or ()) if done >= 0 else []
+        ground = Ground(others=self._others, plates=[self._first_plate, *map(self._plate, made)])
         picture = source
-        for one in [index] if done == index else range(done + way, index + way, way):
-            frame = source if one == index else self._frame(one)
+        for one in order[done + 1 :] or [index]:
             count = len(ground.plates)
-            picture = ground.complete(one, frame, self._old(one, _WIDER), self._full(self.track(one).ground))
-            if len(ground.plates) > count and done != index:
+            frame, hole = source if one == index else self._frame(one), self._old(one, _WIDER)
+            picture = ground.complete(one, frame, hole, self._full(self.track(one).ground))
+            if len(ground.plates) > count:
                 raw = to_raw(ground.plates[-1].picture[0], self.clip.bits)
                 self.run.store.put(self._name("plate", one), {"picture": raw})
                 ground.plates[-1] = self._plate(one)
@@ -261,7 +262,7 @@ class Scene:
                 return layered([one.of(index) for one in self.masks])
             return self.depth_of(self._small(index))
 
-        return lru_cache(maxsize=4 * _KEPT)(measure)
+        return lru_cache(maxsize=_DEPTHS)(measure)
 
     def _near(self, number: int, index: int) -> float:
         """How near object `number` is in frame `index`, or was when it was last seen."""

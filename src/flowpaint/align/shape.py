@@ -20,6 +20,7 @@ _NEAR = 0.5  # of an object's extent: changes farther from it are other edits
 _CRUMB = 0.02  # of the shape: smaller pieces and holes are noise
 _BESIDE = 8  # pixels within which a piece belongs to the object
 _AROUND = 20  # pixels around what may be the object that teach what its ground looks like
+_RIM = 2  # pixels about a change that are changed, too
 _SMOOTH = 1.5  # pixels: finer teeth of an outline are those of the cut
 _SURELY = 0.1  # of the candidate that must be left for a cut to be believed
 _ROUNDS = 4
@@ -28,9 +29,9 @@ _ROUNDS = 4
 def new_shape(source: Tensor, edited: Tensor, objects: Sequence[Tensor]) -> Tensor:
     """The mask [1, 1, H, W], 0 or 1, of what `edited` shows in place of the `objects` of `source`.
 
-    Both pictures are [3, H, W] in [0, 1], the objects [1, 1, H, W]. What an edit changes is new object, or ground that an object
-    covered before: GrabCut (Rother, Kolmogorov, Blake, SIGGRAPH 2004) tells by the colours around. Nothing is left where the
-    objects were removed. Raises `InputError` where the edit changed nothing.
+    Both pictures are [3, H, W] in [0, 1], the objects [1, 1, H, W]. What an edit leaves of an object is the new one's. What it
+    changes is new object, or ground that an object covered before: GrabCut (Rother, Kolmogorov, Blake, SIGGRAPH 2004) tells by
+    the colours around. Nothing is left where the objects were removed. Raises `InputError` where the edit changed nothing.
     """
     check_shape(source=(source, "3 H W"), edited=(edited, "3 H W"))
     height, width = source.shape[-2:]
@@ -43,8 +44,9 @@ def new_shape(source: Tensor, edited: Tensor, objects: Sequence[Tensor]) -> Tens
     changed = _changed(before, after, old)
     if not changed.any():
         raise InputError("The edited picture is the frame as it was: nothing changed where the object is. Give another one.")
+    kept = old * (1 - dilate(changed, _RIM))  # what the editor left of the old object is there still
     found = _touching(_whole(_cut(after, torch.maximum(changed, old), changed)), dilate(old, _BESIDE))
-    found = (gaussian(found, _SMOOTH) > 0.5).to(found)
+    found = (gaussian(torch.maximum(found, erode(dilate(kept, 1), 1)), _SMOOTH) > 0.5).to(found)
     return (resize(found, height, width) > 0.5).to(source)
 
 
