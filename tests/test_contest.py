@@ -4,10 +4,12 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from flowpaint import api, video
 from flowpaint.errors import ConfigError, InputError
-from flowpaint.types import Clip
+from flowpaint.types import Clip, to_raw
+from moving_discs import Discs
 
 pytestmark = pytest.mark.usefixtures("negative")
 
@@ -96,3 +98,32 @@ def test_people_vote_on_a_page(call, here):
     assert code == 2 and "votes" in err
     code, _, err = call("vote", "data")
     assert code == 2 and "Traceback" not in err
+
+
+def save(path, picture):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+def test_davis_edit_goes_out_from_the_same_first_frames(call, here):
+    discs = Discs(count=4, size=(64, 80), radius=10.0, start=(30.0, 30.0))
+    root, words = here / "edits", {"bear": {"original": "a disc", "similar": "an orange disc", "changing": "a bar"}}
+    for k in range(4):
+        save(root / "JPEGImages" / "bear" / f"{k:05d}.png", to_raw(discs.frames[k]))
+        save(root / "Annotations" / "bear" / f"{k:05d}.png", to_raw(discs.masks[k].expand(3, -1, -1)))
+    for kind in ("text", "image"):
+        (root / f"edited_video_caption_dict_{kind}.json").write_text(json.dumps(words))
+    edited = torch.where(discs.masks[0] > 0.5, torch.tensor([1.0, 0.5, 0.0])[:, None, None], discs.frames[0])
+    save(here / "first" / "bear-text-changing.png", to_raw(edited))
+    begin = ("benchmark", "davis-edit", "edits", "--methods", "stablev2v,freeze", "--metrics", "edit-strength")
+    code, _, err = call(*begin, "--report", "r.html", "--first-frames", "first", "--count", "4")
+    assert code == 0, err
+    assert "bear-text-similar has no edited first frame" in err
+    made = {
+        name: video.read(next((here / "r.files" / "videos").glob(f"*--{name}.mkv"))).frame(3) for name in ("stablev2v", "freeze")
+    }
+    x, y = 30 + round(3 * 2.5), 30 + round(3 * 0.75)
+    assert made["stablev2v"][:, y, x].tolist() == pytest.approx([1.0, 0.5, 0.0], abs=0.1)
+    assert made["freeze"][:, 31, 34].tolist() == pytest.approx([1.0, 0.5, 0.0], abs=0.1)
+    code, _, err = call(*begin, "--report", "s.html", "--first-frames", "data")
+    assert code == 2 and "holds no edited first frame" in err

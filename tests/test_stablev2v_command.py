@@ -43,7 +43,9 @@ def folder(tmp_path_factory):
     cut = torch.cat([discs.frames, 1 - discs.frames.flip(-1)])
     video.write(Clip.from_array(cut), path / "cut.mkv", encoding=video.Encoding(codec="ffv1"))
     key = torch.where(discs.masks[0] > 0.5, torch.tensor([1.0, 0.5, 0.0])[:, None, None], discs.frames[0])
-    masks = {"mask": discs.masks[0], "empty": torch.zeros(1, *SIZE), "small": torch.ones(1, 20, 30)}
+    wide = torch.zeros(1, *SIZE)
+    wide[:, 20:62, 26:60] = 1
+    masks = {"mask": discs.masks[0], "wide": wide, "empty": torch.zeros(1, *SIZE), "small": torch.ones(1, 20, 30)}
     for name, mask in masks.items():
         Image.fromarray(to_raw(mask.expand(3, -1, -1)).astype(np.uint8)).save(path / f"{name}.png")
     video.write_picture(path / "key.png", to_raw(key))

@@ -233,10 +233,11 @@ class Edit:
     `colours` is a clip of as many frames as the source, of any size, that lends its colours.
     `finished` are the frames whose key pictures are as an editor leaves them: `strength` and `keep_colors` are in them already.
 
-    `objects` are masks of the source's objects that the edit is about, each a clip like `mask`; `new_object` is the mask
-    [1, H, W] of what the first edited picture shows in their place, where that is known. With `instruct` the words say what to
+    `objects` are masks of the source's objects that the edit is about, each a clip like `mask`; `new_object` is the mask [1,
+    H, W] of what the first edited picture shows in their place, where that is known. With `instruct` the words say what to
     change, not what will be seen. `reference` [3, h, w] shows what the object shall look like, `sketch` [3, h, w] how it is
-    drawn, dark on light, both of any size; with `remove` it shall be gone.
+    drawn, dark on light, both of any size; with `remove` it shall be gone. `depth` is a clip of as many frames as the source
+    whose first channel is the source's depth, 1 = near, of any size.
     """
 
     prompt: str = ""
@@ -256,6 +257,7 @@ class Edit:
     reference: Tensor | None = None
     sketch: Tensor | None = None
     remove: bool = False
+    depth: Clip | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.strength <= 1.0:

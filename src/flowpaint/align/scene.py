@@ -26,7 +26,7 @@ _COARSE = 4  # of the working grid: bends are kept on every fourth point
 _KEPT = 2  # frames whose layers are kept: a chunk begins with the last one of the chunk before
 _DEPTHS = 48  # frames whose measured depth is kept
 
-DepthOf = Callable[[Tensor], Tensor]  # of frames [T, 3, h, w] to depth [T, 1, h, w], 1 = near
+DepthOf = Callable[[int], Tensor]  # of a frame's number to its depth [1, 1, h, w], 1 = near
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,8 +53,8 @@ class Scene:
     """`clip`, of which frame `at` was edited into `edited` [3, H, W] in [0, 1]: `shapes` [1, 1, H, W], 0 or 1, are the new
     objects in it, one for each of the old ones' `masks`; an empty one was removed. Without `edited` all of them are.
 
-    Motion is measured by `flow` at the masks' size and simulated by `model`; `depth_of` measures the source's depth [T, 1, h, w]
-    at that size, None for pseudo-depth from the masks (`align.depth.layered`), and `relief`, the edited frame's own depth
+    Motion is measured by `flow` at the masks' size and simulated by `model`; `depth_of` tells the source's depth [1, 1, h, w] at
+    that size, None for pseudo-depth from the masks (`align.depth.layered`), and `relief`, the edited frame's own depth
     [1, 1, h, w], makes the new objects more than flat. Everything is worked out when it is asked for, outward from frame `at`.
     """
 
@@ -260,7 +260,7 @@ class Scene:
         def measure(index: int) -> Tensor:
             if self.depth_of is None:
                 return layered([one.of(index) for one in self.masks])
-            return self.depth_of(self._small(index))
+            return self.depth_of(index)
 
         return lru_cache(maxsize=_DEPTHS)(measure)
 

@@ -28,15 +28,14 @@ Settings: TypeAlias = Mapping[str, object] | Sequence[str]
 class Options(TypedDict, total=False):
     """What all four calls take besides.
 
-    `prompts`: words by time, which hold from then on, and `negative` words for what should not be there, for methods that read
-    words.
-    `mask`: a picture or video, white where the edit may show. `objects`: what a method changes the shape of, each a mask file or
-    clip, "click:x,y", "box:x0,y0,x1,y1" or "auto"; `new_object`: a mask of what an edited first frame shows there. `reference`,
-    `sketch`: picture files of what shall be there; `instruct`: the prompt says what to change; `remove`: the objects shall be
-    gone. `settings`: fields of the method's parts, as a mapping
-    {"flow.preset": "fast"} or as texts "flow.preset=fast". `start`, `end`: times, the end not included. `preview`: the first
-    so many seconds ("2s") at a short side of 256 pixels. `strict`: a key picture that does not match its frame is refused, where
-    it otherwise is a warning. `fps`: the rate of folders and arrays. `encoding`: fields of
+    `prompts`: words by time, which hold from then on, and `negative` words for what should not be there, for methods that
+    read words. `mask`: a picture or video, white where the edit may show. `objects`: what a method changes the shape of, each
+    a mask file or clip, "click:x,y", "box:x0,y0,x1,y1" or "auto"; `new_object`: a mask of what an edited first frame shows
+    there. `reference`, `sketch`: picture files of what shall be there; `depth`: a video of the source's depth, white = near;
+    `instruct`: the prompt says what to change; `remove`: the objects shall be gone. `settings`: fields of the method's parts,
+    as a mapping {"flow.preset": "fast"} or as texts "flow.preset=fast". `start`, `end`: times, the end not included.
+    `preview`: the first so many seconds ("2s") at a short side of 256 pixels. `strict`: a key picture that does not match its
+    frame is refused, where it otherwise is a warning. `fps`: the rate of folders and arrays. `encoding`: fields of
     `flowpaint.video.Encoding`. `offline`, `commercial_only`, `allow_pickle`: see `flowpaint.weights.Policy`.
     """
 
@@ -47,6 +46,7 @@ class Options(TypedDict, total=False):
     new_object: str | Path | None
     reference: str | Path | None
     sketch: str | Path | None
+    depth: str | Path | None
     instruct: bool
     remove: bool
     strength: float
@@ -186,7 +186,7 @@ _AS_THEY_ARE = {
     *("preview", "side_by_side", "other_shots", "strict", "allow_damaged", "tonemap"),
     *("offline", "commercial_only", "allow_pickle", "instruct", "remove"),
 }
-_AS_TEXT = ("new_object", "reference", "sketch", "start", "end")
+_AS_TEXT = ("new_object", "reference", "sketch", "depth", "start", "end")
 
 
 def _settings(settings: Settings) -> list[str]:

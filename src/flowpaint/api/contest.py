@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -12,6 +13,7 @@ from ..evaluation import judge as judging
 from ..evaluation.aggregate import summarise
 from ..evaluation.card import Card
 from ..evaluation.davis import davis, davis_edit
+from ..evaluation.files import hash_of
 from ..evaluation.folder import videos
 from ..evaluation.known_edits import joined, known_edits
 from ..evaluation.synthetic import scene_edits
@@ -19,13 +21,14 @@ from ..evaluation.task import Task, Tasks, file_name
 from ..evaluation.vote import Poll, tally, write_ballot
 from ..moments import Case
 from ..seams import to_dict
-from ..video import read
+from ..types import from_raw
+from ..video import read, read_picture
 from ..weights import DEFAULT_POLICY, Policy, keeping
 from .calls import Options, plan_job
 from .choose import choose_method
 from .job import Kind, recipe_of
 from .judging import Judges, choose_judges
-from .prepare import resolve_device
+from .prepare import resolve_device, takes_objects
 from .result import Result
 from .verdict import Verdict
 
@@ -50,6 +53,7 @@ def benchmark(
     sizes: Sequence[int] = (256,),
     count: int | None = None,
     against: str | Path | None = None,
+    first_frames: str | Path | None = None,
     metrics: str = "all",
     metric_settings: Sequence[str] = (),
     quality: str = "normal",
@@ -62,14 +66,17 @@ def benchmark(
 
     Layouts: "davis", "davis-edit" (folders of those names' data), "known-edits" (a folder of videos), "scenes" (no path),
     "folder" (videos, with a table tasks.csv or tasks.toml if there is one). `only` chooses cases whose name holds it, `count`
-    how many frames (davis), or scenes; `sizes` and `against` (a CSV of other programs' PSNR) are for known edits. `policy` says
-    what may be done to get weights. The same call again does what is missing. Raises `ConfigError` and `InputError` for what
-    does not fit; a case that fails is noted.
+    how many frames (davis), or scenes; `first_frames` is a folder with edited first frames, CASE.png, that all methods go out
+    from; `sizes` and `against` (a CSV of other programs' PSNR) are for known edits. `policy` says what may be done to get
+    weights. The same call again does what is missing. Raises `ConfigError` and `InputError` for what does not fit; a case
+    that fails is noted.
     """
     judges = choose_judges(metrics, metric_settings)
     with keeping(policy):
         judges.check()
     tasks = _chosen(_tasks(layout, path, prompt=prompt, sizes=tuple(sizes), count=count), only)
+    if first_frames is not None:
+        tasks = _begun(tasks, Path(first_frames))
     options = cast(Options, {"quality": quality, "seed": seed, "device": device, **asdict(policy)})
     rows = bench.benchmark(
         tasks,
@@ -122,6 +129,22 @@ def _chosen(tasks: Tasks, only: str) -> Tasks:
     return Tasks((tasks.names[place], _opener(tasks, place)) for place in kept)
 
 
+def _begun(tasks: Tasks, folder: Path) -> Tasks:
+    """The tasks that have an edited first frame in `folder`, with it as their key frame. Raises `InputError` where none has."""
+    there = [place for place, name in enumerate(tasks.names) if (folder / f"{name}.png").is_file()]
+    if not there:
+        raise InputError(f"{folder} holds no edited first frame of these cases. Name them like {tasks.names[0]}.png.")
+    for place in sorted(set(range(len(tasks))) - set(there)):
+        _log.warning("%s has no edited first frame in %s and is left out.", tasks.names[place], folder)
+
+    def opened(place: int) -> Task:
+        file = folder / f"{tasks.names[place]}.png"
+        facts = {**(task := tasks[place]).facts, "first_frame": hash_of(file)}
+        return replace(task, keyframes={0: from_raw(read_picture(file))}, facts=facts)
+
+    return Tasks((tasks.names[place], partial(opened, place)) for place in there)
+
+
 def _opener(tasks: Tasks, place: int) -> Callable[[], Task]:
     return lambda: tasks[place]
 
@@ -131,6 +154,7 @@ def _maker(folder: Path, options: Options) -> bench.Make:
 
     def make(task: Task, method: str) -> bench.Made:
         folder.mkdir(parents=True, exist_ok=True)
+        reshapes = takes_objects(choose_method(method)[0])  # the new object may be where the old one is not
         kind: Kind = "propagate" if task.keyframes else "edit"
         chosen: dict[str, Any] = dict(options)
         job, given = plan_job(
@@ -138,9 +162,10 @@ def _maker(folder: Path, options: Options) -> bench.Make:
             task.source,
             prompt="" if task.keyframes else task.prompt,
             method=method,
-            style=task.reference_picture,
+            style=None if reshapes or task.keyframes else task.reference_picture,
             keyframes=dict(task.keyframes) or None,
-            mask=task.mask if task.reference is None else None,  # the truth need not know where the edit ends
+            mask=task.mask if task.reference is None and not reshapes else None,  # the truth need not know where the edit ends
+            objects=(task.mask,) if reshapes and task.mask is not None else (),
             other_shots="keep",
             encoding=_LOSSLESS,
             **chosen,

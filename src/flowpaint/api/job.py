@@ -30,13 +30,14 @@ class Job:
     `prompts` maps times of the input to the words that hold from then on; `negative` are words for what should not be there.
     `keyframes` maps times of the input to picture files; `method` is a recipe (`flowpaint.seams.to_dict`), `look` the words
     that say which look was taken, `encoding` the fields of `flowpaint.video.Encoding` that differ from their defaults.
-    `objects` are the marks of what a method changes the shape of: mask files, click:x,y, box:x0,y0,x1,y1 or auto; `new_object` is
-    the mask of what an edited first frame shows there, `reference` and `sketch` are pictures of what shall be there. `instruct`:
-    the prompt says what to change; `remove`: the objects shall be gone.
-    `by` is the video that lends its colours (kind "colorize"), shown at the input's times with `resample`.
-    With `strict` a key picture that does not match its frame is refused. Times count in the input, whatever `start` says.
-    `offline`, `commercial_only` and `allow_pickle` are those of `flowpaint.weights.Policy`. Raises `ConfigError` for a
-    word that is not one of a field's choices, `InputError` for a strength outside 0..1 and for colours both kept and taken.
+    `objects` are the marks of what a method changes the shape of: mask files, click:x,y, box:x0,y0,x1,y1 or auto;
+    `new_object` is the mask of what an edited first frame shows there, `reference` and `sketch` are pictures of what shall be
+    there, `depth` is a video of the source's depth, white = near. `instruct`: the prompt says what to change; `remove`: the
+    objects shall be gone. `by` is the video that lends its colours (kind "colorize"), shown at the input's times with
+    `resample`. With `strict` a key picture that does not match its frame is refused. Times count in the input, whatever
+    `start` says. `offline`, `commercial_only` and `allow_pickle` are those of `flowpaint.weights.Policy`. Raises
+    `ConfigError` for a word that is not one of a field's choices, `InputError` for a strength outside 0..1 and for colours
+    both kept and taken.
     """
 
     kind: Kind = "edit"
@@ -55,6 +56,7 @@ class Job:
     new_object: str | None = None
     reference: str | None = None
     sketch: str | None = None
+    depth: str | None = None
     instruct: bool = False
     remove: bool = False
     method: Mapping[str, Any] = field(default_factory=dict)
@@ -131,7 +133,7 @@ class Job:
 
     def files(self) -> list[str]:
         """The files and folders that the job reads."""
-        pictures = (self.style, self.by, self.mask, self.new_object, self.reference, self.sketch)
+        pictures = (self.style, self.by, self.mask, self.new_object, self.reference, self.sketch, self.depth)
         own = {one for one in (self.input, *pictures, *self.keyframes.values()) if one}
         own |= {one for one in self.objects if not marks_by_words(one)}
         return sorted(own.union(_paths(self.method)))
@@ -149,6 +151,7 @@ class Job:
             new_object=name(self.new_object) if self.new_object else None,
             reference=name(self.reference) if self.reference else None,
             sketch=name(self.sketch) if self.sketch else None,
+            depth=name(self.depth) if self.depth else None,
             keyframes={time: name(path) for time, path in self.keyframes.items()},
             method=_renamed(self.method, name, folder),
         )

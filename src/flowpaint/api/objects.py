@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import seams, video
 from ..errors import InputError
 from ..types import Clip, from_raw
+from .fit import ASPECT_SLACK
 from .job import Job, marks_by_words
 
 _NUMBER = r"\s*(-?\d+(?:\.\d+)?)\s*"
@@ -28,6 +29,7 @@ class Marked:
     new_object: Tensor | None = None
     reference: Tensor | None = None
     sketch: Tensor | None = None
+    depth: Clip | None = None
 
 
 def marked(job: Job, given: tuple[Clip, ...], whole: Clip, frames: range, warn: Warn) -> Marked:
@@ -42,7 +44,21 @@ def marked(job: Job, given: tuple[Clip, ...], whole: Clip, frames: range, warn: 
         new_object=None if shape is None else (shape.frame(0)[:1] > 0.5).float(),
         reference=None if job.reference is None else from_raw(video.read_picture(job.reference)),
         sketch=None if job.sketch is None else from_raw(video.read_picture(job.sketch)),
+        depth=None if job.depth is None else _depth(job.depth, whole, frames, warn),
     )
+
+
+def _depth(path: str, whole: Clip, frames: range, warn: Warn) -> Clip:
+    """The depth of `frames`, one picture for each. Raises `InputError` for another shape or length."""
+    depth = video.read(path, warn=warn)
+    if abs(depth.width * whole.height / (depth.height * whole.width) - 1) > ASPECT_SLACK:
+        raise InputError(
+            f"{path} is {depth.width}x{depth.height}, another shape than the video's {whole.width}x{whole.height}. "
+            "Give the depth of whole frames; the size does not matter."
+        )
+    if len(depth) not in (len(frames), len(whole)):
+        raise InputError(f"{path} has {len(depth)} frames where the video has {len(whole)}. Give a depth for each frame.")
+    return depth if len(depth) == len(frames) else depth[frames.start : frames.stop]
 
 
 def _object(text: str, whole: Clip, frames: range, warn: Warn) -> Clip:

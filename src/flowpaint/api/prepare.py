@@ -93,6 +93,8 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         mask = _mask(job, given, whole, frames, notes.warn)
         by = _by(job, given, whole, frames, notes.warn)
         said = marked(job, given.objects, whole, frames, notes.warn)
+        if (said.objects or said.depth is not None) and not takes_objects(method):
+            raise InputError(f"The method {type(method).__name__} takes no objects and no depth. Use --method stablev2v.")
         if job.preview is not None:
             clip, mask, said = _small(clip), mask and _small(mask), _small_marks(said)
         clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
@@ -285,6 +287,11 @@ def _by(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip 
             "Give one as long as it, or --resample to take the frame on screen at the same time."
         )
     return by[frames.start : frames.stop]
+
+
+def takes_objects(method: Method) -> bool:
+    """Whether `method` changes the shape of objects that are marked for it."""
+    return bool(getattr(method, "takes_objects", False))
 
 
 def has_image_model(method: Method) -> bool:

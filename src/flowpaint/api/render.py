@@ -108,6 +108,7 @@ def _edit(prepared: Prepared, shot: range, anchor: tuple[Tensor, Tensor] | None)
         reference=prepared.marked.reference,
         sketch=prepared.marked.sketch,
         remove=job.remove,
+        depth=None if prepared.marked.depth is None else prepared.marked.depth[shot.start : shot.stop],
     )
 
 

@@ -122,6 +122,7 @@ def benchmark(
     sizes: Annotated[str, typer.Option(help="known-edits: short sides in pixels, with commas between.")] = "256",
     against: Annotated[Path | None, typer.Option(help="known-edits: a CSV of another program's PSNR.")] = None,
     count: Annotated[int | None, typer.Option(help="scenes: how many; davis: how many frames of each video.")] = None,
+    first_frames: Annotated[Path | None, typer.Option(help="A folder of edited first frames, CASE.png.")] = None,
     quality: Annotated[str, typer.Option(help="draft, normal or best.")] = "normal",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for rows and videos.")] = None,
     judging: Judging,
@@ -137,7 +138,8 @@ def benchmark(
         with talk.progress() as tell:
             verdict = api.benchmark(
                 layout, path, methods=_names(methods, "method"), folder=folder, prompt=prompt, only=only, sizes=_sizes(sizes),
-                against=against, count=count, quality=quality, metrics=judging.metrics, metric_settings=judging.settings,
+                against=against, count=count, first_frames=first_frames, quality=quality, metrics=judging.metrics,
+                metric_settings=judging.settings,
                 device=judging.device, policy=weights.policy(), progress=tell,
             )  # fmt: skip
         _tell(talk, verdict, judging)

@@ -85,6 +85,7 @@ class Objects:
     sketch: Annotated[Path | None, _option("A drawing of what shall be there.", panel=_OBJECT)] = None
     remove: Annotated[bool, _option("Take the object away.", "--remove", panel=_OBJECT)] = False
     new_object: Annotated[Path | None, _option("Mask of what an edited first frame shows in its place.", panel=_OBJECT)] = None
+    depth: Annotated[Path | None, _option("A video of the source's depth, white = near.", panel=_OBJECT)] = None
     candidates: Annotated[int | None, _option("Edit so many times, take the best.", panel=_OBJECT)] = None
     candidate: Annotated[int | None, _option("Take this one of the candidates.", panel=_OBJECT)] = None
 
@@ -95,7 +96,7 @@ class Objects:
 
     def plain(self) -> dict[str, Any]:
         """The rest under the names that the calls give it, without the words of an instruction."""
-        names = ("objects", "reference", "sketch", "remove", "new_object")
+        names = ("objects", "reference", "sketch", "depth", "remove", "new_object")
         return {name: getattr(self, name) for name in names} | {"instruct": self.instruct is not None}
 
 

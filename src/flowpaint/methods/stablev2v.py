@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,10 +44,11 @@ class StableV2V:
 
     The objects are those of `Edit.objects`, followed by `segment`; an edit without one changes no shape, and is carried by
     `propagate`. An editor is asked `candidates` times; number `candidate`, or 0 for the one that lies best on its source, is
-    taken. Motion is measured by `flow` and simulated by the model `motion` (`align.motion.fit`), at a short side of `side` pixels
-    (0: by quality). `depth` measures depth for the parts that look at it; without one there is pseudo-depth from the masks alone
-    (`align.depth.layered`). `paste` says how deep the new object is, `complete` fills what the old one leaves. With `match`
-    colours are led to the edited frame's, with `composite` the source stays around the object; both are for networks.
+    taken. Motion is measured by `flow` and simulated by the model `motion` (`align.motion.fit`), at a short side of `side`
+    pixels (0: by quality). Depth is `Edit.depth`, or what `depth` measures; without either there is pseudo-depth from the
+    masks alone (`align.depth.layered`), which knows of nothing that stands before an object. `paste` says how deep the new
+    object is, `complete` fills what the old one leaves. With `match` colours are led to the edited frame's, with `composite`
+    the source stays around the object; both are for networks.
     """
 
     editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
@@ -63,6 +65,7 @@ class StableV2V:
     propagate: Propagator = default("propagator", "analogy")
     match: bool = True
     composite: bool = True
+    takes_objects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.candidate <= self.candidates or self.candidates < 1 or 0 < self.side < _LEAST_SIDE or self.side < 0:
@@ -114,7 +117,8 @@ class _Shot:
             return base
         if self._depth_of is None:
             raise InputError(
-                "Without an object there is no pseudo-depth. Mark one with --object, or measure with --set depth=depth."
+                "Without an object there is no pseudo-depth. Mark one with --object, give a video of the source's depth with "
+                "--depth, or measure it with --set depth=depth."
             )
         return self._rendered(self.whole[self.at], partial(self._still, base), composite=False)
 
@@ -200,8 +204,8 @@ class _Shot:
 
     def _scene(self, edited: Tensor | None, shapes: Sequence[Tensor]) -> Scene:
         method, relief = self.method, None
-        if self._depth_of is not None and method.paste == "relief" and edited is not None:
-            relief = self._depth_of(resize(edited[None].to(self.run.device), *self._size))
+        if self._measure is not None and method.paste == "relief" and edited is not None:
+            relief = self._measure(resize(edited[None].to(self.run.device), *self._size))[:, :1]
         return Scene(
             self.clip,
             at=self.at,
@@ -219,11 +223,20 @@ class _Shot:
 
     @cached_property
     def _depth_of(self) -> DepthOf | None:
-        """The depth [T, 1, h, w] of frames [T, 3, h, w] at the scale of the whole clip, where it is measured."""
+        """The depth [1, 1, h, w] of a frame, where it is given or measured."""
+        given, measure = self.edit.depth, self._measure
+        if given is not None:
+            return lambda index: resize(given.frame(index)[None, :1].to(self.run.device), *self._size)
+        if measure is None:
+            return None
+        return lambda index: measure(source_frames(self.clip, [index], self._size, self.run.device))[:, :1]
+
+    @cached_property
+    def _measure(self) -> SpatialCondition | None:
+        """What measures depth, at the scale of the whole clip."""
         if self.method.depth is None:
             return None
-        condition = fitted(self.method.depth, self.clip, range(len(self.clip)), self._size, self.run.device)
-        return lambda frames: condition(frames)[:, :1]
+        return fitted(self.method.depth, self.clip, range(len(self.clip)), self._size, self.run.device)
 
     def _still(self, base: Clip, begun: Tensor, frames: Sequence[int]) -> Aligned:
         """What is known of `frames` where nothing changes its shape: `base` shows the edit carried by correspondence."""
@@ -237,7 +250,7 @@ class _Shot:
             anchor=self.whole[self.at].to(source),
             place=grid_of(source).expand(len(source), -1, -1, -1),
             mask=torch.zeros_like(source[:, :1]),
-            depth=resize(self._depth_of(resize(source, *self._size)), *full),
+            depth=resize(torch.cat([self._depth_of(one) for one in frames]), *full),
             frames=tuple(frames),
         )
 

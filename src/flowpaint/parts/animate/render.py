@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
+from ...carry import laid_over
 from ...enlarge import enlarge
 from ...types import Aligned, check_shape
-from ...warp import resize, sample_at
+from ...warp import resize
 
 
 def rendered(told: Aligned) -> Tensor:
     """The frames as the edited picture, moved, shows them over the background: [T, 3, H, W] in [0, 1], frame 0 the given one."""
-    moved = sample_at(told.anchor[None].expand(len(told.place), -1, -1, -1), told.place)
-    return torch.cat((told.first[None], torch.lerp(told.background, moved, told.mask)[1:]))
+    return torch.cat((told.first[None], laid_over(told)[1:]))
 
 
 def at_full_size(told: Aligned, coarse: Tensor, painted: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class _Work:
         if regions.changes_shape:
             self.run.notes.warn(
                 f"The edit of frame {self.run.offset + index} changes the object's outline, which correspondence cannot move. "
-                "The method for that is stablev2v (from a later version on); until then edit more frames by hand."
+                "Use --method stablev2v with --object, or edit more frames by hand."
             )
         where = None if regions.is_global else resize(regions.clean(), *source.shape[-2:])
         return Key(
