@@ -62,7 +62,9 @@ class Case:
 
 
 def cases(count: int, first: int = 0) -> Iterator[Case]:
-    """The first `count` scenes in which one object is swapped and both shapes stay in sight, none hidden by another object."""
+    """The first `count` scenes in which one object is swapped and both shapes stay in sight; it shrinks with an even seed, and
+    grows with an odd one.
+    """
     seed, found = first, 0
     while found < count:
         case = _case(seed)
@@ -74,7 +76,9 @@ def cases(count: int, first: int = 0) -> Iterator[Case]:
 
 def _case(seed: int) -> Case | None:
     source = scenes.sample_scene(seed, DIFFICULTY)
-    edited = scenes.edit(source, "swap", seed)
+    edited = scenes.edit(source, "swap", seed)  # the other shape is the smaller one, as a rule
+    if seed % 2:
+        source, edited = edited, source
     number = next((one for one, layer in enumerate(source.layers) if layer != edited.layers[one]), None)
     if number is None:
         return None

@@ -22,6 +22,7 @@ _STILL = 0.15  # pixels: motion of the ground below this is none; a still backgr
 _OVERLAP = 0.2  # of an object that must be seen in both frames to compare them
 _NEAR = 3.0  # pixels: a larger drift is no drift but a wrong match
 _BETTER = 0.98  # of the misfit that must be left after a drift is undone
+_WHOLE = 0.85  # of the expected silhouette that must be seen for its outline to be the object's own
 _CLEARLY = 0.01  # of overlap that an outline must gain to be followed
 _NO_WORSE, _GRAIN = 1.1, 0.005  # how much worse the surface may fit then
 _LEAST_AREA = 1.0  # pixels of a silhouette that has a middle
@@ -103,6 +104,8 @@ class Follower:
     def _outlined(self, frame: Tensor, place: Placement, mask: Tensor, anchor_mask: Tensor) -> Placement:
         """`place` by which the anchor's outline lies on the object's, where that fits clearly better and looks no worse."""
         size = mask.shape[-2], mask.shape[-1]
+        if float(mask.sum()) < _WHOLE * float(lookup(anchor_mask, place.points(*size)).sum()):
+            return place  # something hides a part of it
         better = place.after(outlined(anchor_mask, mask, place))
         points = [one.points(*size) for one in (place, better)]
         silhouettes = [lookup(anchor_mask, one) for one in points]
