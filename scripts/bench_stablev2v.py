@@ -2,7 +2,7 @@
 
     python scripts/bench_stablev2v.py align [--scenes 24] [--models mean,median,similarity,affine,patches]
     python scripts/bench_stablev2v.py depth [--scenes 24] [--completers harmonic,refiner]
-    python scripts/bench_stablev2v.py speed [--size 512] [--frames 16]
+    python scripts/bench_stablev2v.py speed [--size 512] [--frames 16] [--generate flow-warp] [--model sd15] [--device cuda]
 
 `align`: mask IoU, depth error under the new object, and end-point error of the simulated backward flow there, for the rules of
 the paper's released code (restated in `Released` below from their description) and for ours with each motion model. Both are
@@ -32,6 +32,7 @@ from flowpaint.align.depth import hole, mean_depth, pasted
 from flowpaint.align.follow import Follower
 from flowpaint.align.motion import MotionModel
 from flowpaint.align.placement import lookup
+from flowpaint.api.choose import choose_method
 from flowpaint.evaluation.aggregate import interval, sign_flip
 from flowpaint.scenes.scene import Scene
 from flowpaint.seams import Run
@@ -243,10 +244,16 @@ def align(args: argparse.Namespace) -> None:
 def depth(args: argparse.Namespace) -> None:
     """The table of `depth`."""
     rows: dict[str, list[dict[str, float]]] = {}
+    grows = []
     for case in cases(args.scenes, args.first):
+        grows.append(bool(case.seed % 2))
         for name, made in strategies(case, args.completers.split(",")).items():
             rows.setdefault(name, []).append(silhouette(case, made))
-    table(rows, "pasted")
+    for title, kept in (("all", {True, False}), ("the new shape is the larger one", {True}), ("the smaller one", {False})):
+        print(f"\n{title}: {sum(one in kept for one in grows)} scenes")
+        table(
+            {name: [row for row, one in zip(found, grows, strict=True) if one in kept] for name, found in rows.items()}, "pasted"
+        )
 
 
 def speed(args: argparse.Namespace) -> None:
@@ -259,11 +266,15 @@ def speed(args: argparse.Namespace) -> None:
     mask = scenes.render(source, 0.0, size).masks[number]
     wish = Edit(keyframes={0: scenes.render(edited, 0.0, size).rgb}, objects=(Clip.from_array(mask[None].expand(1, 3, -1, -1)),))
     begun = time.perf_counter()
-    result: Any = seams.build("method", "stablev2v")(clip, wish, Run())
+    settings = [f"generate={args.generate}", *([f"generate.model.weights={args.model}"] if args.model else [])]
+    method, _ = choose_method("stablev2v", settings=settings)
+    result: Any = method(clip, wish, Run(device=args.device))
     for index in range(len(result)):
         result.frame(index)
-    spent = time.perf_counter() - begun
-    print(f"{args.frames} frames of {args.size}x{args.size}: {spent:.1f} s on the CPU, {torch.get_num_threads()} threads")
+    if args.device.startswith("cuda"):
+        torch.cuda.synchronize()
+    spent, where = time.perf_counter() - begun, f"{args.device}, {torch.get_num_threads()} threads"
+    print(f"{args.frames} frames of {args.size}x{args.size} by {args.generate}: {spent:.1f} s on {where}")
 
 
 def main() -> None:
@@ -275,6 +286,9 @@ def main() -> None:
     parser.add_argument("--completers", default="harmonic")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--frames", type=int, default=FRAMES)
+    parser.add_argument("--generate", default="flow-warp", help="the part that makes frames (speed)")
+    parser.add_argument("--model", default="", help="its model, by name or folder (speed)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (speed)")
     args = parser.parse_args()
     {"align": align, "depth": depth, "speed": speed}[args.what](args)
 

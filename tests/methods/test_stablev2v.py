@@ -9,7 +9,8 @@ from flowpaint import seams
 from flowpaint.errors import ConfigError, InputError
 from flowpaint.methods.stablev2v import StableV2V
 from flowpaint.seams import MemoryStore, Run
-from flowpaint.types import Clip, Edit, to_raw
+from flowpaint.types import Clip, Edit, from_raw, to_raw
+from flowpaint.video import read_picture
 from flowpaint.warp import pixel_grid
 from moving_discs import Discs, texture
 
@@ -294,3 +295,61 @@ def test_another_size_of_the_same_shape_is_fitted(discs, clip, marked):
 def test_impossible_settings(values):
     with pytest.raises(ConfigError, match="cannot be"):
         StableV2V(**values)
+
+
+# -------------------------------------------------------------------------------------------------------- what a run tells
+
+
+def test_what_was_worked_out_can_be_looked_at(discs, clip, marked, tmp_path):
+    method = StableV2V(dump=str(tmp_path / "seen"))
+    list(method(clip[0:3], wish(discs, marked[0:3]), Run()))
+    names = sorted(one.name for one in (tmp_path / "seen").iterdir())
+    assert names == [f"{what}_{k:06d}.png" for what in ("background", "depth", "mask") for k in (1, 2)]
+    mask = from_raw(read_picture(tmp_path / "seen" / "mask_000002.png"))
+    assert iou((mask[:1] > 0.5).float(), bar(2)) > 0.85
+
+
+def test_pseudo_depth_is_called_so(discs, clip, marked):
+    run = Run()
+    StableV2V()(clip, wish(discs, marked), run)
+    assert run.notes.facts["depth"] == "layered pseudo-depth from masks"
+
+
+def test_an_object_lost_from_sight_is_told(discs, clip, marked):
+    run, hidden = Run(), marked.frames.clone()
+    hidden[3:] = 0
+    list(StableV2V()(clip, wish(discs, Clip.from_array(hidden)), run))
+    assert any("not seen in frame 3" in one for one in run.notes.warnings)
+
+
+def test_a_new_object_beside_the_old_one_is_doubted(discs, clip, marked):
+    beside = torch.zeros(1, *SIZE)
+    beside[:, 70:90, 90:120] = 1
+    run = Run()
+    StableV2V()(clip, wish(discs, marked, new_object=beside), run)
+    assert any("nowhere on the old one" in one for one in run.notes.warnings)
+
+
+def test_a_relief_needs_depth_that_is_measured():
+    with pytest.raises(ConfigError, match="nothing measures depth"):
+        StableV2V(paste="relief").check()
+
+
+class Slanted:
+    """Depth that grows to the right: of any picture the same."""
+
+    def __call__(self, frames):
+        ramp = torch.linspace(0.2, 0.8, frames.shape[-1]).expand(len(frames), 3, frames.shape[-2], -1)
+        return ramp
+
+
+def test_a_relief_is_the_edited_frames_own_about_the_mean_of_the_old_object(discs, clip, marked):
+    told = {}
+    for paste in ("mean", "relief"):
+        part = Recording()
+        shown(StableV2V(generate=part, depth=Slanted(), paste=paste), clip, wish(discs, marked))
+        told[paste] = part.told[0]
+    inner = bar(2) > 0.5
+    flat, slanted = (told[paste].depth[2][inner] for paste in ("mean", "relief"))
+    assert flat.std() < 0.02 and slanted.std() > 0.04
+    assert float(flat.mean()) == pytest.approx(float(slanted.mean()), abs=0.03)

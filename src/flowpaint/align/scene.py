@@ -82,6 +82,7 @@ class Scene:
         self._ways = {1: self._follower(), -1: self._follower()}
         here = Placement.here()
         self._tracks = {at: Tracked(objects=(here,) * len(masks), ground=here)}
+        self._lost: set[int] = set()
         self.layers = lru_cache(maxsize=_KEPT)(self._layers)
 
     # ------------------------------------------------------------------------------------------------------------- motion
@@ -99,8 +100,20 @@ class Scene:
             follower.advance(self._small(now), [one.of(now) for one in self.masks])
             places = tuple(one.place.coarse(_COARSE) for one in follower.objects)
             self._tracks[now] = Tracked(objects=places, ground=follower.ground.place)
+            self._warn_of_lost(now, follower)
             self.run.progress("align", len(self._tracks), len(self.clip))
         return self._tracks[index]
+
+    def _warn_of_lost(self, index: int, follower: Follower) -> None:
+        """Say once of each object in which frame it was lost from sight."""
+        for number, one in enumerate(follower.objects):
+            if not one.seen and number not in self._lost:
+                self._lost.add(number)
+                which = "The object" if len(follower.objects) == 1 else f"Object {number + 1}"
+                self.run.notes.warn(
+                    f"{which} is not seen in frame {self.run.offset + index}: where it is not, the new one goes on as it went. "
+                    "If it is there, give masks for all frames."
+                )
 
     def _small(self, index: int) -> Tensor:
         return resize(self._frame(index), *self.size)

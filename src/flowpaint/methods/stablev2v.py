@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..align.depth import Paste
+from ..align.dump import dump
 from ..align.first import First, best_of, first_frame, placed, sheet
 from ..align.masks import Masks, check_marked
 from ..align.motion import MotionModel
@@ -48,7 +49,8 @@ class StableV2V:
     pixels (0: by quality). Depth is `Edit.depth`, or what `depth` measures; without either there is pseudo-depth from the
     masks alone (`align.depth.layered`), which knows of nothing that stands before an object. `paste` says how deep the new
     object is, `complete` fills what the old one leaves. With `match` colours are led to the edited frame's, with `composite`
-    the source stays around the object; both are for networks.
+    the source stays around the object; both are for networks. `dump` is a folder for masks, backgrounds and depth as
+    pictures.
     """
 
     editor: ImageEditor | None = field(default=None, metadata={"kind": "editor"})
@@ -65,6 +67,7 @@ class StableV2V:
     propagate: Propagator = default("propagator", "analogy")
     match: bool = True
     composite: bool = True
+    dump: str = ""
     takes_objects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -78,6 +81,11 @@ class StableV2V:
         """The edited first frame [3, H, W] in [0, 1], as a run would make it. Raises `InputError` without an editor."""
         work = _Shot(method=self, clip=clip, edit=replace(edit, keyframes={}), run=run)
         return work.first.picture if edit.objects else work.whole[0]
+
+    def check(self) -> None:
+        """Raises `ConfigError` where the new object's relief is asked for and nothing measures depth."""
+        if self.paste == "relief" and self.depth is None:
+            raise ConfigError("A relief is measured in the edited frame, and nothing measures depth. Add --set depth=depth.")
 
     @torch.no_grad()
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
@@ -107,7 +115,13 @@ class _Shot:
         else:
             begun = self.first.picture
             scene = self._scene(begun, shares(self.first.shape, self._old))
-        tell = partial(scene.aligned, with_depth=self.method.generate.uses_depth)
+
+        def tell(begun: Tensor, frames: Sequence[int]) -> Aligned:
+            told = scene.aligned(begun, frames, with_depth=self.method.generate.uses_depth or bool(self.method.dump))
+            if self.method.dump:
+                dump(told, self.method.dump)
+            return told
+
         return self._rendered(begun.cpu(), tell, composite=self.method.composite)
 
     def restyled(self) -> Clip:
@@ -156,7 +170,12 @@ class _Shot:
         source = self.clip.frame(self.at)
         if self.edit.keyframes:
             picture = keys.given(self.clip, self.edit)[self.at]
-            return placed(picture, source, self.edit, self._old, shape=self.edit.new_object)
+            found = placed(picture, source, self.edit, self._old, shape=self.edit.new_object)
+            if found.overlap == 0:
+                self.run.notes.warn(
+                    "The new object lies nowhere on the old one. Was another thing marked? Check the mask, or give --new-object."
+                )
+            return found
         kept = self.run.store.get(_FIRST)
         if kept is not None:
             return First.unpacked(kept)
@@ -204,6 +223,7 @@ class _Shot:
 
     def _scene(self, edited: Tensor | None, shapes: Sequence[Tensor]) -> Scene:
         method, relief = self.method, None
+        self.run.notes.facts["depth"] = self._depth_is
         if self._measure is not None and method.paste == "relief" and edited is not None:
             relief = self._measure(resize(edited[None].to(self.run.device), *self._size))[:, :1]
         return Scene(
@@ -220,6 +240,13 @@ class _Shot:
             paste=method.paste,
             relief=relief,
         )
+
+    @property
+    def _depth_is(self) -> str:
+        """Where depth comes from, for the report."""
+        if self.edit.depth is not None:
+            return "given"
+        return "layered pseudo-depth from masks" if self.method.depth is None else "measured"
 
     @cached_property
     def _depth_of(self) -> DepthOf | None:
