@@ -53,7 +53,7 @@ PRIVATE = {
     "av": {"video"},
     "scenedetect": {"video"},
     "onnxruntime": {"parts"},
-    "cv2": {"parts", "align", "register", "report", "video"},
+    "cv2": {"parts", "align", "labels", "register", "report", "video"},
     "torchmetrics": {"parts"},
     "scipy": {"parts"},
     "transformers": {"parts", "networks", "diffusion", "weights", "training"},

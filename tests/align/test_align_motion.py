@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from flowpaint.align.motion import fit, outlined, signed_distance
+from flowpaint.align.motion import fit, outlined
 from flowpaint.align.placement import Placement, lookup, moved
+from flowpaint.labels import signed_distance
 from flowpaint.warp import grid_of, pixel_grid, sample_at
 
 SIZE = (60, 80)

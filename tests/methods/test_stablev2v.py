@@ -349,6 +349,6 @@ def test_a_relief_is_the_edited_frames_own_about_the_mean_of_the_old_object(disc
         shown(StableV2V(generate=part, depth=Slanted(), paste=paste), clip, wish(discs, marked))
         told[paste] = part.told[0]
     inner = -torch.nn.functional.max_pool2d(-bar(2), 7, 1, 3) > 0.5
-    flat, slanted = (told[paste].depth[2][inner] for paste in ("mean", "relief"))
-    assert flat.std() < 0.02 and slanted.std() > 0.04
-    assert float(flat.mean()) == pytest.approx(float(slanted.mean()), abs=0.03)
+    flat, slanted = (told[paste].depth[2][inner].quantile(torch.tensor([0.1, 0.5, 0.9])) for paste in ("mean", "relief"))
+    assert flat[2] - flat[0] < 0.001 and slanted[2] - slanted[0] > 0.08
+    assert float(flat[1]) == pytest.approx(float(slanted[1]), abs=0.03)

@@ -3,8 +3,8 @@
 import torch
 from test_regions import DISC, GROUND, mask, overlap, shown
 
-from flowpaint.labels import Labelled, refine, resemble
-from flowpaint.parts.propagate.silhouette import meet, signed_distance
+from flowpaint.labels import Labelled, refine, resemble, signed_distance
+from flowpaint.parts.propagate.silhouette import meet
 from flowpaint.smoothing import dilate, erode
 from flowpaint.warp import pixel_grid, sample_at
 

@@ -2,11 +2,10 @@
 
 from typing import Literal, TypeAlias
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
+from ..labels import signed_distance
 from ..smoothing import gaussian, gradient, smooth_on_grid
 from ..types import check_shape
 from ..warp import grid_of, length, sample_at
@@ -153,10 +152,3 @@ def outlined(old: Tensor, new: Tensor, place: Placement) -> Placement:
         shift = torch.stack([dx, dy]) + centre.cpu() - matrix @ centre.cpu()
         step = step.after(Placement(matrix=torch.cat([matrix, shift[:, None]], dim=1)))
     return step
-
-
-def signed_distance(mask: Tensor) -> Tensor:
-    """Distance in pixels to the rim of `mask` [1, 1, h, w], positive inside: [1, 1, h, w]."""
-    full = (mask[0, 0] > 0.5).byte().cpu().numpy()
-    inner, outer = (cv2.distanceTransform(one, cv2.DIST_L2, 5) for one in (full, 1 - full))
-    return torch.from_numpy(np.asarray(inner - outer)).to(mask)[None, None]

@@ -1,9 +1,9 @@
 """Following an object's silhouette from frame to frame: bending motion so that outlines meet. `flowpaint.labels` finds them."""
 
-import cv2
 import torch
 from torch import Tensor
 
+from ...labels import signed_distance
 from ...smoothing import gaussian, gradient, smooth_on_grid
 from ...warp import sample_at
 
@@ -39,10 +39,3 @@ def meet(place: Tensor, body: Tensor, seen: Tensor, held: Tensor) -> Tensor:
         step = torch.cat([yy * mx - xy * my, xx * my - xy * mx], dim=1) / (xx * yy - xy * xy)
         place = place + step
     return place
-
-
-def signed_distance(mask: Tensor) -> Tensor:
-    """Distance in pixels to the rim of `mask` [1, 1, h, w], positive inside: [1, 1, h, w]."""
-    full = (mask[0, 0] > 0.5).byte().cpu().numpy()
-    inner, outer = (cv2.distanceTransform(one, cv2.DIST_L2, 5) for one in (full, 1 - full))
-    return torch.from_numpy(inner - outer).to(mask)[None, None]
