@@ -54,8 +54,8 @@ def test_a_frame_that_shows_something_else_is_not_believed():
     hole = hole_at(30)
     other = texture(pixel_grid(*SIZE), 9)[None].clamp(0, 1)
     made = Ground(others=lambda _: [view(other, hole_at(70))]).complete(0, still() * (1 - hole), hole, Placement.here())
-    wrong = (made - other).abs().mul(hole).sum() / hole.sum() / 3
-    assert wrong > 0.05
+    inside = [one[hole.expand_as(one) > 0.5] for one in (made, other)]
+    assert torch.corrcoef(torch.stack(inside))[0, 1] < 0.5  # its light could be joined; its texture would be there
 
 
 def test_what_was_made_up_once_stays():
