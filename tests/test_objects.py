@@ -9,7 +9,7 @@ from flowpaint.api.objects import check_shots, marked, of_shot
 from flowpaint.errors import InputError
 from flowpaint.types import Clip, to_raw
 
-SIZE = (16, 20)
+SIZE = (32, 40)
 
 
 def grey(values, size=SIZE):
@@ -25,7 +25,7 @@ def here(tmp_path, monkeypatch):
     codec = video.Encoding(codec="ffv1")
     video.write(WHOLE, tmp_path / "eight.mkv", encoding=codec)
     video.write(WHOLE[0:3], tmp_path / "three.mkv", encoding=codec)
-    video.write(grey([0.5] * 8, (8, 10)), tmp_path / "small.mkv", encoding=codec)
+    video.write(grey([0.5] * 8, (16, 20)), tmp_path / "small.mkv", encoding=codec)
     return tmp_path
 
 
@@ -44,14 +44,14 @@ def test_depth_is_cut_as_masks_are_and_may_be_small(here):
     depth = told(depth="eight.mkv").depth
     assert len(depth) == 3 and depth.frame(2).mean() == pytest.approx(0.4, abs=0.01)
     assert told(depth="three.mkv").depth.frame(2).mean() == pytest.approx(0.2, abs=0.01)
-    assert told(depth="small.mkv").depth.frame(0).shape == (3, 8, 10)
+    assert told(depth="small.mkv").depth.frame(0).shape == (3, 16, 20)
 
 
 def test_pictures_are_read_at_their_own_size(here):
-    video.write_picture(here / "thing.png", to_raw(torch.full((3, 5, 7), 0.8)))
+    video.write_picture(here / "thing.png", to_raw(torch.full((3, 18, 17), 0.8)))
     found = told(reference="thing.png")
-    assert found.reference.shape == (3, 5, 7) and found.reference.mean() == pytest.approx(0.8, abs=0.01)
-    assert told(sketch="thing.png").sketch.shape == (3, 5, 7)
+    assert found.reference.shape == (3, 18, 17) and found.reference.mean() == pytest.approx(0.8, abs=0.01)
+    assert told(sketch="thing.png").sketch.shape == (3, 18, 17)
 
 
 def test_a_shot_gets_its_own_masks():
@@ -69,7 +69,7 @@ def test_several_shots_need_masks_for_all_frames():
 
 
 @pytest.mark.parametrize(
-    "name, words", [("small.mkv", "10x8 where the video is 20x16"), ("five.mkv", "5 frames where the video has 8")]
+    "name, words", [("small.mkv", "20x16 where the video is 40x32"), ("five.mkv", "5 frames where the video has 8")]
 )
 def test_masks_that_do_not_fit(here, name, words):
     video.write(WHOLE[0:5], here / "five.mkv", encoding=video.Encoding(codec="ffv1"))
