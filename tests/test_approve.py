@@ -113,12 +113,14 @@ def test_a_command_and_what_it_prints(call, here, edit):
     assert np.array_equal(video.read_picture(picture), plain.raw(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_film_begins_with_the_picture_and_is_that_of_the_run_without(here, method):
     shown = assert_goes_on(partial(film, method=method, start=2, end=6))
     assert register(from_raw(shown), video.read("in.mkv").frame(2)).moved, "or nothing here tells a picture laid anew"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [{"strength": 0.4}, {"keep_colors": True}, {"mask": "mask.png"}, {"strength": 0.4, "mask": "masks"}], ids=str
 )
@@ -143,6 +145,7 @@ def test_a_drawn_look_of_a_deep_source(here, textured):
     assert assert_goes_on(partial(flowpaint.edit, "deep", "pencil", method="freeze")).dtype == np.uint16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["freeze", "frame-by-frame"])
 def test_several_shots(here, method):
     write("cut.mkv", [WIDE[:, :, index : index + 48] if index < 6 else 1 - WIDE[:, :, :48].flip(0, 1) for index in range(9)])
@@ -217,6 +220,7 @@ def test_the_picture_stays_and_the_command_works_again(call, here, edit):
     assert np.array_equal(again.frames.raw(0), video.read("out.mkv").raw(0))
 
 
+@pytest.mark.slow
 def test_resuming_goes_on_with_the_picture(call, here, edit):
     edit("red", "--method", "freeze", "--seed", "1", "--approve")
     _, (picture, _), _ = edit("red", "--method", "freeze", "--seed", "2", "--approve")
@@ -356,6 +360,7 @@ def test_an_output_that_exists_and_a_missing_input(here, edit):
     assert sorted(one.name for one in here.iterdir()) == ["in.mkv", "out.mkv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", ["", "[]", "{}", '{"frame": 0, "asked": {}, "sha256": []}', '{"sha256": {"../x": "0"}}'])
 def test_a_record_that_is_none_makes_a_picture_like_any_other(here, record):
     first = film(method="freeze").approve(run="run")

@@ -107,6 +107,7 @@ def test_control_lora_words_by_time_and_a_limit(edit, here):
     assert (frames(out) - frames(here / "in.mkv")).abs().mean() > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["frame-by-frame", "analogy"])
 def test_an_image_model_edits_single_pictures_for_other_methods(edit, here, method):
     given = ("--model", here / "model", "--set", "editor.num_steps=2", "--set", "editor.side=128")
@@ -168,6 +169,7 @@ def broken(here, tmp_path, part):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler", "damaged"])
 def test_a_model_that_is_not_whole(edit, here, tmp_path, part):
     code, said, out, _ = edit("--model", broken(here, tmp_path, part), *FAST)

@@ -62,6 +62,7 @@ def psnr(a, b):
     return -10 * (a - b).square().mean().log10().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
 @pytest.mark.parametrize("edit, gain", [(grade, 18), (noir, 12), (by_place, 6), (halves, 1.9), (crisp, 6), (textured, 7)])
 def test_a_known_edit_is_nearer_the_truth_than_plain_enlarging(name, edit, gain):

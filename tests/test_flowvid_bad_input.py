@@ -181,6 +181,7 @@ def result(tmp_path):
     return video.read(tmp_path / "out.mkv"), json.loads((tmp_path / "out.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one", "two", "odd"])
 def test_short_clips_and_grey_ones_of_an_odd_size_come_back_whole(flowpaint, here, tmp_path, name):
     key = "odd" if name == "odd" else "key"

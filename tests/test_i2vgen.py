@@ -75,6 +75,7 @@ def pipeline(saved):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", [4.0, 1.0])
 def test_a_whole_run_is_that_of_diffusers(model, pipeline, monkeypatch, guidance):
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode())  # theirs is by lot

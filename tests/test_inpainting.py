@@ -48,6 +48,7 @@ def test_stripes_go_on_through_the_hole():
     assert psnr(complete(picture, hole), picture, hole) > 30 > 15 > psnr(spread(picture, 1 - hole), picture, hole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [(0.0, 0.0), (1.0, 0.4), (0.5, 1.0)])
 def test_a_hole_may_touch_the_border(at):
     picture, hole = stripes(), disc(96, 96, 22, at=at)

@@ -191,6 +191,7 @@ def test_bad_input_ends_with_its_code(call, here, arguments, code, said):
     assert (got, out) == (code, "") and said in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_methods_are_compared_on_one_page(call, here):
     arguments = ("compare", "in.mkv", "van gogh", "--methods", "negative,freeze", "--metrics", "flicker,warp-error,edit-strength")
     code, out, err = call(*arguments, "--report", "c.html")

@@ -56,6 +56,7 @@ def test_every_look_shows_and_keeps_the_range(name, photo):
     assert (made - small).abs().mean() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_drawing_is_the_same_at_any_size(name, photo):
     large, small = look(name, photo), look(name, resized(photo, 256, 256))

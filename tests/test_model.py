@@ -218,6 +218,7 @@ def test_the_same_again_is_the_same(model):
     assert torch.equal(once(), once())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_inside_float32_outside(sd1, dtype):
     half = replace(sd1, dtype=dtype)

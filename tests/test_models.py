@@ -174,6 +174,7 @@ PARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [one.name for one in weights.KNOWN])
 def test_a_download_that_fails_names_a_setting_that_there_is(call, here, name):
     code, _, err = call("models", "download", name, "--offline")
@@ -347,6 +348,7 @@ TABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "code", "named"), TABLE, ids=[row[0] for row in TABLE])
 def test_is_refused_before_the_video_is_read(call, here, monkeypatch, command, code, named):
     monkeypatch.setattr(video, "shots", lambda *_, **__: pytest.fail("long work had begun"))

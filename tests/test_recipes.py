@@ -48,6 +48,7 @@ def test_every_field_can_be_set_to_what_it_is(part):
             assert seams.override(part, one.name, str(value)) == part
 
 
+@pytest.mark.slow
 def test_is_described(part):
     kind, name = seams.to_dict(part)["kind"], seams.to_dict(part)["part"]
     found = next(one for one in describe(name) if one["kind"] == kind)

@@ -69,7 +69,9 @@ def last_at_the_object(path):
     return video.read(path).frame(4)[:, 44, 48].tolist()
 
 
-@pytest.mark.parametrize("mark", ["mask.png", "click:40,44", "box:24,28,57,61"])
+@pytest.mark.parametrize(
+    "mark", ["mask.png", *(pytest.param(one, marks=pytest.mark.slow) for one in ("click:40,44", "box:24,28,57,61"))]
+)
 def test_an_object_is_marked_in_every_way(call, here, mark):
     code, _, said = edit(call, *KEY, "--object", mark, name="marked.mkv")
     assert code == 0, said
@@ -89,6 +91,7 @@ def test_an_editor_paints_the_first_frame_and_candidates_are_shown(call, here):
     assert red > green + 0.3 and green > blue + 0.2
 
 
+@pytest.mark.slow
 def test_approval_shows_the_same_first_frame(call, here):
     words = ("a bar", "--editor", "orange", "--object", "mask.png")
     assert edit(call, *words, name="whole.mkv")[0] == 0
@@ -101,6 +104,7 @@ def test_approval_shows_the_same_first_frame(call, here):
     assert last_at_the_object(here / "approved.mkv") == pytest.approx(last_at_the_object(here / "whole.mkv"), abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words, task",
     [
@@ -124,6 +128,7 @@ def test_an_object_is_taken_away_without_any_editor(call, here):
     assert torch.equal(source[:, 80:], made[:, 80:])
 
 
+@pytest.mark.slow
 def test_a_job_is_kept_with_its_marks(call, here):
     assert edit(call, *KEY, "--object", "mask.png", "--new-object", "mask.png", name="kept.mkv")[0] == 0
     job = json.loads((here / "kept.json").read_text())["job"]
@@ -170,6 +175,7 @@ def test_several_shots_need_masks_for_all_frames(call, here):
     assert code == 0, said
 
 
+@pytest.mark.slow
 def test_a_failed_editor_loses_nothing_and_the_run_goes_on(call, here):
     args = ("edit", "in.mkv", "a bar", "--method", "stablev2v", "--editor", "orange", "--object", "mask.png", "-o", "late.mkv")
     code, _, said = call(*args, "--set", "editor.fails=true")
@@ -177,3 +183,37 @@ def test_a_failed_editor_loses_nothing_and_the_run_goes_on(call, here):
     code, _, said = call(*args, "--fresh")
     assert code == 0, said
     assert (here / "late.mkv").exists()
+
+
+def test_a_depth_video_hides_the_new_object_behind_what_is_nearer(call, here):
+    post = torch.full((5, 3, *SIZE), 0.3)
+    post[..., 62:68] = 0.9  # something near, beside the disc
+    video.write(Clip.from_array(post), here / "depth.mkv", encoding=video.Encoding(codec="ffv1"))
+    bar = video.read_picture(here / "key.png").copy()
+    bar[20:62, 26:60] = (255, 128, 0)
+    video.write_picture(here / "bar.png", bar)
+    begin = ("--keyframe", "0=bar.png", "--object", "mask.png", "--new-object", "wide.png")
+    for more, hidden in (((), False), (("--depth", "depth.mkv"), True)):
+        code, _, said = edit(call, *begin, *more, name="post.mkv")
+        assert code == 0, said
+        made, source = (video.read(here / name).frame(2)[:, 41:47, 62:64] for name in ("post.mkv", "in.mkv"))
+        assert (float((made - source).abs().mean()) < 0.02) is hidden
+    assert json.loads((here / "post.json").read_text())["facts"]["depth"] == "given"
+
+
+@pytest.mark.parametrize("name, words", [("blue.png", "another shape"), ("key.png", "1 frames where the video has 5")])
+def test_a_depth_video_that_does_not_fit_is_refused(call, name, words):
+    code, _, said = edit(call, *KEY, "--object", "mask.png", "--depth", name)
+    assert code == 2 and words in said
+
+
+@pytest.mark.slow
+def test_an_object_alone_says_which_method(call, here):
+    code, _, said = call("edit", "in.mkv", "--remove", "--object", "mask.png", "-o", "plain.mkv", "--overwrite")
+    assert code == 0, said
+    assert json.loads((here / "plain.json").read_text())["method"] == "stablev2v"
+
+
+def test_methods_that_take_no_objects_say_so(call, here):
+    code, _, said = call("edit", "in.mkv", *KEY, "--method", "analogy", "--object", "mask.png", "-o", "no.mkv", "--overwrite")
+    assert code == 2 and "takes no objects" in said and "stablev2v" in said

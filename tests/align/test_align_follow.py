@@ -44,6 +44,7 @@ def test_known_flow_carries_the_shape_without_drift_or_loss(model):
 
 
 # What fits more freely errs more where it is continued, and the shape here is wider than the disc by half.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model, pixels, share",
     [("mean", 0.5, 0.01), ("median", 0.5, 0.01), ("similarity", 0.5, 0.02), ("affine", 1.0, 0.06), ("patches", 1.5, 0.06)],

@@ -149,6 +149,7 @@ def test_a_frame_given_out_is_the_caller_s(propagate):
             raw[:] = 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop, offset", [(1, 0), (2, 0), (3, 5), (4, 0), (4, 5)])
 def test_a_killed_run_goes_on_bit_for_bit(propagate, stop, offset):
     """Another process: new objects, the same store, reading on from the segment that was cut off."""

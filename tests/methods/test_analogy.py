@@ -92,6 +92,7 @@ def was_asked_for(editor, clip):
 # ------------------------------------------------------------------------------------------------------------ known results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", [graded, lambda picture: picture**1.8, lambda picture: 1 - picture])
 def test_a_map_of_colours_is_met_everywhere(textured_pan, look):
     clip = textured_pan.clip
@@ -133,6 +134,7 @@ def test_frames_before_the_key_frame_are_met_too():
     assert np.mean(scores[:-1]) > np.mean(all_psnr("freeze", RESTYLED, NUM_FRAMES - 1)[:-1]) + 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", [1, 2, 3, 4, 5, 6, 7])
 @pytest.mark.parametrize("scene, rim", [(RECOLOURED, 0.06), (COSTUMED, 0.15)], ids=["recoloured", "costumed"])
 def test_a_local_edit_is_carried_and_nothing_else_changes(scene, rim, time):

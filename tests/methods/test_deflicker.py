@@ -116,6 +116,7 @@ def test_flow_pictures_do_not_know_brightness_and_hardly_contrast():
 # ------------------------------------------------------------------------------------------------------ what is taken out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flicker", [gain, gamma, texture])
 def test_known_flicker_goes_and_detail_stays(flicker):
     clean = pan()
@@ -187,6 +188,7 @@ def shadow(frames: Tensor) -> Tensor:
     return frames * (1 - 0.4 * torch.sigmoid(edge / 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("light", [lambda frames: frames, fade, lamp, shadow])
 def test_a_clean_clip_stays_in_any_light(light: Callable[[Tensor], Tensor]):
     clean = Clip.from_array(light(pan())).frames

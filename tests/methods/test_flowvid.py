@@ -71,6 +71,7 @@ def scripted(monkeypatch, *parts, **values):
 _SLOW = [pytest.param(one, marks=pytest.mark.slow) for one in ({"inject": "noised"}, {"placing": "even"}, {"fill": "spread"})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{"inject": "inverted"}, {"repair": "occluded"}, *_SLOW])
 def test_every_frame_comes_back_and_the_edited_one_exactly(model, textured_pan, more):
     clip = textured_pan.clip[:5]
@@ -401,6 +402,7 @@ def test_analogy_is_sure_of_the_edited_frame_and_not_of_what_it_does_not_show(mo
     assert float(found[~hidden].mean()) > 0.7 > 0.4 > float(found[hidden].mean())
 
 
+@pytest.mark.slow
 def test_repair_occluded_leaves_what_analogy_is_sure_of(monkeypatch, model, moving_square):
     clip = moving_square.clip
     keys = {0: torch.rand(clip.frame(0).shape, generator=torch.Generator().manual_seed(1))}  # no colour tells it

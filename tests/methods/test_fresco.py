@@ -66,6 +66,7 @@ def test_finished_key_frames_are_taken_from_the_store(model, textured_pan, monke
     assert torch.equal(first, frames_of(fresco(model), clip, store=store))
 
 
+@pytest.mark.slow
 def test_each_part_of_the_consistency_counts(model, textured_pan):
     clip = textured_pan.clip[:5]
     whole = frames_of(fresco(model), clip)
@@ -74,6 +75,7 @@ def test_each_part_of_the_consistency_counts(model, textured_pan):
         assert not torch.equal(whole, frames_of(fresco(model, consistency=consistency), clip)), name
 
 
+@pytest.mark.slow
 def test_the_background_is_smoothed_where_there_is_saliency(model, textured_pan):
     clip = textured_pan.clip[:5]
 
@@ -84,6 +86,7 @@ def test_the_background_is_smoothed_where_there_is_saliency(model, textured_pan)
     assert not torch.equal(plain, frames_of(fresco(model, saliency=nothing), clip))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_frames_work(model, textured_pan, count):
     clip = textured_pan.clip[:count]
@@ -112,6 +115,7 @@ def test_windows_hold_on_to_the_first_frame_and_the_last_before():
             assert max(len(one.frames) for one in windows) <= size
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_next_window(model, textured_pan, monkeypatch):
     """Killed in the second window: the first is not denoised again, and the pictures are those of an undisturbed run."""
     clip, method = textured_pan.clip[:9], fresco(model, num_steps=3)
@@ -154,6 +158,7 @@ def test_memory_does_not_hold_all_key_frames(model, textured_pan):
         pictures[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
@@ -184,6 +189,7 @@ def test_what_is_drawn_does_not_hang_on_the_size_of_a_batch(model, textured_pan)
     torch.testing.assert_close(first, second, rtol=0, atol=2 / 255)
 
 
+@pytest.mark.slow
 def test_words_change_with_the_frames(model, textured_pan):
     clip, method = textured_pan.clip[:7], fresco(model, consistency=seams.build("consistency", "plain"), window=3)
     bronze, snow = (frames_of(method, clip, prompt=words) for words in ("a bronze statue", "a snowman"))

@@ -119,12 +119,14 @@ def test_the_edited_frame_may_be_any_and_others_are_made_both_ways(discs, clip, 
         assert ((made[k] - painted(discs, k)).abs().mean(dim=0) * bar(k)).sum() / bar(k).sum() < 0.03, k
 
 
+@pytest.mark.slow
 def test_one_mask_is_carried_to_the_other_frames(discs, clip, marked):
     whole, carried = (shown(StableV2V(), clip, wish(discs, one)) for one in (marked, marked[0:1]))
     assert (whole - carried).abs().mean() < 0.02
     assert ((carried[-1] - painted(discs, 6)).abs().mean(dim=0) * bar(6)).sum() / bar(6).sum() < 0.05
 
 
+@pytest.mark.slow
 def test_a_known_shape_is_taken(discs, clip, marked):
     half = bar() * (pixel_grid(*SIZE)[:, 0] < 40)
     made = shown(StableV2V(), clip, wish(discs, marked, new_object=half))
@@ -132,12 +134,14 @@ def test_a_known_shape_is_taken(discs, clip, marked):
     assert ((made[6] - painted(discs, 6)).abs().mean(dim=0) * right).sum() / right.sum() > 0.1  # it was cut off
 
 
+@pytest.mark.slow
 def test_an_edit_without_an_object_is_carried_whole(discs, clip):
     edit = Edit(keyframes={0: 1 - clip.frame(0)})
     plain = seams.build("method", "analogy")
     assert torch.equal(shown(StableV2V(), clip, edit), shown(plain, clip, edit))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(97, 131), (64, 64)])
 def test_other_sizes_and_a_clip_of_one_frame(size):
     odd = Discs(count=2, size=size, velocity=(1.0, 0.0), radius=9.0, start=(30.0, 30.0))
@@ -188,6 +192,7 @@ def test_the_source_stays_around_the_object_and_colours_are_led(discs, clip, mar
     assert (to_raw(made[4] * far) == to_raw(clip.frame(4) * far)).all()
 
 
+@pytest.mark.slow
 def test_seeds_and_repetition(discs, clip, marked):
     one, again, other = (shown(StableV2V(generate=Recording()), clip, wish(discs, marked), seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one, again) and not torch.equal(one, other)
@@ -205,6 +210,7 @@ def test_a_run_goes_on_where_it_stopped(discs, clip, marked):
     assert all((rest[k] == whole.raw(k)).all() for k in range(COUNT)) and all((rest[k] == half[k]).all() for k in range(4))
 
 
+@pytest.mark.slow
 def test_the_renderer_goes_on_where_it_stopped(discs, clip, marked):
     store = MemoryStore()
     first = StableV2V()(clip, wish(discs, marked[0:1]), Run(store=store))
@@ -228,6 +234,7 @@ def test_the_editor_is_told_where_and_its_picture_is_put_back_around(discs, clip
     assert (first - clip.frame(0)).abs().mean() > 0.01
 
 
+@pytest.mark.slow
 def test_of_several_candidates_the_best_aligned_is_taken(discs, clip, marked):
     notes = {}
     for wanted in (0, 1, 2, 3):
@@ -241,6 +248,7 @@ def test_of_several_candidates_the_best_aligned_is_taken(discs, clip, marked):
     assert [notes[number]["chosen"] for number in (1, 2, 3)] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_an_editor_that_knows_its_object_is_believed(discs, clip, marked):
     class Knowing(Painter):
         def with_mask(self, image, edit, generator):
@@ -344,6 +352,7 @@ class Slanted:
         return torch.linspace(0.2, 0.8, frames.shape[-1]).expand(len(frames), 3, frames.shape[-2], -1)
 
 
+@pytest.mark.slow
 def test_a_relief_is_the_edited_frames_own_about_the_mean_of_the_old_object(discs, clip, marked):
     told = {}
     for paste in ("mean", "relief"):

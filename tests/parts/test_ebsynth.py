@@ -253,6 +253,7 @@ def test_one_key_frame_or_two_carry_a_grade_along_a_pan(program, textured_pan):
         assert psnr(edited.frame(index)[inner], graded(clip.frame(index))[inner]) > 32
 
 
+@pytest.mark.slow
 def test_guides_follow_the_flow_in_both_directions(drawn, textured_pan):
     """The content moves (-2, 1) px a frame: n frames on, a pixel is (2, -1) n pixels away from its place in the key frame."""
     clip, keys = textured_pan.clip[:5], {1: graded(textured_pan.clip.frame(1)), 4: graded(textured_pan.clip.frame(4))}

@@ -143,6 +143,7 @@ def test_klein_is_diffusers_own(root, image):
     assert pipelined.config.is_distilled
 
 
+@pytest.mark.slow
 @BOTH
 def test_pictures_words_and_references_count(root, kind, image, monkeypatch):
     from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as pipeline

@@ -302,6 +302,7 @@ def test_a_public_name_that_cannot_be_fetched_is_told(tmp_path, monkeypatch):
             ClipFeatures(weights=name).facts()
 
 
+@pytest.mark.slow
 def test_offline_it_does_not_ask(tmp_path):
     code = (
         "from flowpaint.parts.features import ClipFeatures\n"

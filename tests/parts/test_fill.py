@@ -25,6 +25,7 @@ def test_an_object_is_gone_and_its_ground_goes_on():
     assert (made - ground).abs().max() < 0.02 < (picture - ground).abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grow", [1, 5, 15])
 def test_the_mask_grows_by_a_square(grow):
     picture, _, mask = scene()

@@ -167,6 +167,7 @@ OPTIMISED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "key"), OPTIMISED)
 def test_optimisation_in_the_network_is_the_stored_one(monkeypatch, name, key):
     iterations = int(key.split("_iters")[1].split("_")[0])

@@ -39,6 +39,7 @@ def panned(own, count=6, radius=28):
     return torch.stack(frames), torch.stack(masks)
 
 
+@pytest.mark.slow
 def test_the_motion_of_the_camera_is_not_the_objects():
     frames, truth = panned(own=0)  # the camera follows it: it rests in the picture
     found = MotionSegmenter()(frames)
@@ -48,6 +49,7 @@ def test_the_motion_of_the_camera_is_not_the_objects():
     assert np.mean([iou(one, other) for one, other in zip(found, truth, strict=True)]) > 0.7
 
 
+@pytest.mark.slow
 def test_what_fills_most_of_the_frame_is_not_the_ground():
     frames, truth = panned(own=0, count=4, radius=58)
     truth[..., 60:, 20:100] = 1  # a body below the head: together more than half of the frame

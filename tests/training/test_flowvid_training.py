@@ -63,6 +63,7 @@ def woken(task, scale=0.2):
 # -------------------------------------------------------------------------------------------------------------- what it hears
 
 
+@pytest.mark.slow
 def test_a_batch_holds_windows_of_everything_at_the_same_place(tiny_hints, tiny_family):
     task = task_of(tiny_family, tiny_hints, **HEARD, conditions=("canny",), pooling="max")
     rows = first_of(tiny_hints, task.read, 3)

@@ -66,6 +66,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
         assert torch.equal(weight, again.task.trained.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_a_family_opens_as_a_model(tiny_latents, tiny_family, tmp_path):
     folder = exported(started({**CONTROL, "base": tiny_family}, tiny_latents, tmp_path))
     mini = LatentDiffusion(weights=str(folder), controlnets=(str(folder / "controlnet"),))

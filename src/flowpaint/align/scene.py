@@ -297,7 +297,7 @@ class Scene:
         """What of the new objects something nearer hides in frame `index`, at the working size: 0 or 1."""
         found = torch.zeros_like(self._shapes[0])
         for number in self._order:
-            new, near = self._small_mask(number, index), self._near(number, index)
+            new, near = dilate(self._small_mask(number, index), 1), self._near(number, index)  # its soft rim, too
             found = torch.maximum(found, hidden(self._measured(index), self._union(index), new, near))
         return found
 

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..runs import read_manifest
 from ..seams import Method
 from ..types import Clip, from_raw
-from .choose import DEFAULT_METHOD, choose_method
+from .choose import DEFAULT_METHOD, OBJECT_METHOD, choose_method
 from .job import Job, Kind, OtherShots, Quality, recipe_of
 from .prepare import Given
 from .result import Result, Saving
@@ -74,7 +74,7 @@ def edit(
     video: Video,
     prompt: str = "",
     *,
-    method: str | Path | Method = DEFAULT_METHOD,
+    method: str | Path | Method | None = None,
     style: str | Path | None = None,
     keyframes: KeyFrames | None = None,
     **options: Unpack[Options],
@@ -82,7 +82,8 @@ def edit(
     """The video with the look that `prompt` names, or that of the picture `style`; nothing is made until it is asked for.
 
     `video` is a path, an array [T, H, W, 3] of uint8 or uint16, a tensor [T, 3, H, W] in [0, 1] or a `Clip`; `keyframes` maps
-    times to pictures edited by hand. Raises `InputError`, `VideoError` or `ConfigError` for what does not fit.
+    times to pictures edited by hand. Without a `method` it is "stablev2v" where there are `objects`, else "analogy". Raises
+    `InputError`, `VideoError` or `ConfigError` for what does not fit.
     """
     return Result(*plan_job("edit", video, prompt=prompt, method=method, style=style, keyframes=keyframes, **options))
 
@@ -135,7 +136,7 @@ def plan_job(
     video: Video,
     *,
     prompt: str = "",
-    method: str | Path | Method = DEFAULT_METHOD,
+    method: str | Path | Method | None = None,
     style: str | Path | None = None,
     keyframes: KeyFrames | None = None,
     by: Video | None = None,
@@ -143,15 +144,16 @@ def plan_job(
     **options: Unpack[Options],
 ) -> tuple[Job, Given]:
     """The job in plain values, and beside it what is in no file. Raises `ConfigError`, `InputError` for unknown words."""
+    objects = options.get("objects", ())
     chosen, look = choose_method(
-        method,
+        (OBJECT_METHOD if objects else DEFAULT_METHOD) if method is None else method,
         prompt=prompt,
         style=_file(style),
         settings=_settings(options.get("settings", ())),
         keyframes=bool(keyframes),
     )
     recipe = recipe_of(chosen)
-    fps, mask, objects = options.get("fps", 24), options.get("mask"), options.get("objects", ())
+    fps, mask = options.get("fps", 24), options.get("mask")
     named, pictures = _sorted_out(keyframes or {})
     job = Job(
         kind=kind,

@@ -14,7 +14,7 @@ from ..video import read_picture
 from ..weights import suited
 from . import toml
 
-DEFAULT_METHOD = "analogy"
+DEFAULT_METHOD, OBJECT_METHOD = "analogy", "stablev2v"  # the latter where objects are marked
 _MODEL = "model.weights"
 
 

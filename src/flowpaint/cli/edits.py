@@ -19,6 +19,12 @@ _KEPT = {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mov"}  # suffixes that take H
 
 _Video = Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")]
 _Method = Annotated[str, typer.Option(help="A name (`flowpaint list method`) or a recipe file.", metavar="NAME|FILE.toml")]
+_AnyMethod = Annotated[
+    str | None,
+    typer.Option(
+        "--method", help="A name or a recipe file. Default analogy; stablev2v for an --object.", metavar="NAME|FILE.toml"
+    ),
+]
 _Keys = Annotated[list[str] | None, typer.Option("--keyframe", metavar="TIME=PICTURE", help="An edited frame; may be repeated.")]
 _Strict = Annotated[bool, typer.Option("--strict", help="Refuse a key frame that does not match its frame.")]
 _Shots = Annotated[str, typer.Option(help="Shots without a key frame: refuse, or keep as they are.")]
@@ -41,7 +47,7 @@ def edit(
     video: Annotated[Path | None, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")] = None,
     prompt: Annotated[str, typer.Argument(help="A look, in words: `flowpaint looks` lists them.")] = "",
     style: Annotated[Path | None, typer.Option(help="A picture whose style the video takes.")] = None,
-    method: _Method = "analogy",
+    method: _AnyMethod = None,
     keyframe: _Keys = None,
     strict: _Strict = False,
     replay: Annotated[Path | None, typer.Option(help="Repeat what is stored in a result or its report.")] = None,
