@@ -205,6 +205,7 @@ class Shifting:
 # -------------------------------------------------------------------------------------------------------------- the run folder
 
 
+@pytest.mark.slow
 def test_the_picture_stays_and_the_command_works_again(call, here, edit):
     _, (_, command), _ = edit("red", "--method", "freeze", "--approve")
     assert sorted(one.name for one in Path("out.mkv.run").iterdir() if one.is_file()) == [

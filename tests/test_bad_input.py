@@ -225,6 +225,7 @@ class Refusing:
         raise InputError("This does not fit. Give something else.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "output"), [(3_000, "out.mp4"), (30_000, "out.mp4"), (2_000, "out")])
 def test_a_full_disk_leaves_a_run_that_goes_on(capsys, files, tmp_path, monkeypatch, limit, output):
     monkeypatch.chdir(tmp_path)

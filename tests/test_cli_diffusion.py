@@ -140,6 +140,7 @@ def test_words_by_time_for_single_pictures(edit, here):
     assert same == [True] * 3 + [False] * 4, "the words hold from frame 3 on"
 
 
+@pytest.mark.slow
 def test_a_models_own_controlnet_is_used_unasked(edit, here, tmp_path):
     own = tmp_path / "own"
     shutil.copytree(here / "model", own)
@@ -150,6 +151,7 @@ def test_a_models_own_controlnet_is_used_unasked(edit, here, tmp_path):
     assert str(own / "controlnet") in used
 
 
+@pytest.mark.slow
 def test_a_prompt_that_is_too_long_is_cut_with_a_warning(edit, here):
     code, said, _, report = edit("--model", here / "model", *PLAIN, "--end", 2, prompt="a bronze statue walking slowly away")
     assert code == 0, said

@@ -105,6 +105,7 @@ def save(path, picture):
     Image.fromarray(picture).save(path)
 
 
+@pytest.mark.slow
 def test_davis_edit_goes_out_from_the_same_first_frames(call, here):
     discs = Discs(count=4, size=(64, 80), radius=10.0, start=(30.0, 30.0))
     root, words = here / "edits", {"bear": {"original": "a disc", "similar": "an orange disc", "changing": "a bar"}}

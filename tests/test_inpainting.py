@@ -37,6 +37,7 @@ def test_what_is_known_stays_to_the_bit_and_what_is_in_the_hole_does_not_count()
     assert (filled - picture)[:, :, 25:35, 30:40].abs().mean() > 0.05
 
 
+@pytest.mark.slow
 def test_the_same_seed_fills_the_same():
     picture, hole = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)), disc(32, 32, 5)
     assert torch.equal(complete(picture, hole), complete(picture, hole))

@@ -140,6 +140,7 @@ def test_agreement_is_whole_for_the_same_edges_whatever_their_sign_and_colours()
     assert agreement(restyled(photo()), photo()) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", ["pencil", "poster", "charcoal", "oil", "warm", "van gogh"])
 def test_looks_agree_with_their_frame_and_with_no_other(look):
     edited = looked(look, photo())

@@ -851,6 +851,7 @@ def test_solvers_that_do_not_fit():
             sample_frames(alone, x, times, plan, run=Run(), solver=solver, **extra)
 
 
+@pytest.mark.slow
 def test_diffusers_is_loaded_for_a_solver_alone():
     script = (
         "import sys; import flowpaint.diffusion.sampling, flowpaint.diffusion.solvers as s; "

@@ -218,6 +218,7 @@ def test_there_and_back_through_the_flow_fields_of_an_affine_scene():
     assert (there.vectors + warp(back.vectors, there.vectors)).abs().masked_select(kept).max() < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", HARDEST, ids=range(len(HARDEST)))
 def test_visibility_agrees_with_layers_and_depth_of_the_other_frame(scene):
     fine = (4 * SIZE[0], 4 * SIZE[1])  # gaps narrower than a pixel are seen by the truth, but only by a finer picture

@@ -436,6 +436,7 @@ def test_pickles_are_refused_unless_they_are_allowed(tiny, tmp_path):
             assert all(torch.equal(a, b) for a, b in zip(model.unet().parameters(), plain.unet().parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_controlnet_and_a_lora_may_be_pickles(tiny, tmp_path):
     pytest.importorskip("peft")
     control = as_pickle(save_controlnet(tmp_path / "control", tiny_unet(), like_published=True), tmp_path / "pickled")

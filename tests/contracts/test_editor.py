@@ -18,7 +18,7 @@ from tiny_editors import save_example, save_klein, save_lama, save_qwen
 from tiny_models import save_model
 
 LOOKS = ["van gogh", "pencil", "watercolour", "oil", "cartoon", "golden hour", "noir", "cyberpunk"]
-SIZES = [(16, 16), (37, 53), (64, 48), (5, 90)]
+SIZES = [(16, 16), (37, 53), *(pytest.param(*size, marks=pytest.mark.slow) for size in ((64, 48), (5, 90)))]
 PIPELINES = {  # editors through ready pipelines: how their tiny models are made
     "inpaint": lambda folder: save_model(folder, in_channels=9),
     "instruct-pix2pix": lambda folder: save_model(folder, in_channels=8),
@@ -143,7 +143,7 @@ def test_edits_something(build):
     assert (editor(image, asked(editor, 64, 64), torch.Generator()) - image).abs().mean() > 0.01
 
 
-@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("level", [0.0, *(pytest.param(level, marks=pytest.mark.slow) for level in (0.5, 1.0))])
 def test_takes_flat_pictures(build, level):
     editor = build(32, 32)
     edited = editor(torch.full((3, 32, 32), level), asked(editor, 32, 32, keep_colors=True), torch.Generator())

@@ -125,6 +125,7 @@ def test_an_image_model_is_bound_by_hand(image_model, textured_pan):
         assert not torch.equal(first, shown(flowvid(image_model, **how, **more), clip, edited(clip, 0)))
 
 
+@pytest.mark.slow
 def test_wan_vace_is_a_back_end_too(tmp_path, textured_pan):
     clip, folder = textured_pan.clip[:4], save_wan(tmp_path / "wan")
     method = FlowVid(num_steps=2, window=3, side=64, placing="even", stride=1, propagate=_one_by_one).for_model(str(folder))

@@ -219,6 +219,7 @@ def test_conditions_are_fitted_to_the_whole_clip(textured_pan):
     assert fitted(len, Clip.from_array(frames), [0], (64, 96), "cpu") is len, "one without a scale stays as it is"
 
 
+@pytest.mark.slow
 def test_strength_and_colours_of_the_edit(model, textured_pan):
     clip, method = textured_pan.clip[:2], fresco(model, consistency=seams.build("consistency", "plain"))
     whole, half, none = (frames_of(method, clip, strength=one) for one in (1.0, 0.5, 0.0))
@@ -259,6 +260,7 @@ def test_windows_that_do_not_fit_are_refused(model, textured_pan, monkeypatch):
     assert not run.notes.warnings, "nothing is made smaller where there is room"
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_not_recorded(model, textured_pan):
     for values, kept in (
         ({"attention": "cross-frame"}, "queries"),

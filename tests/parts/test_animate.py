@@ -79,6 +79,7 @@ def image(tmp_path_factory):
     return ImageAnimator(model=model, control=(seams.build("condition", "depth"),), num_steps=2, strength=1.0, guidance=2.0)
 
 
+@pytest.mark.slow
 def test_without_strength_the_render_comes_back_through_the_autoencoder(image):
     given = told()
     expected = image.model.decode(image.model.encode(rendered(given)))

@@ -165,6 +165,7 @@ def test_pictures_reach_the_program_as_they_are(program):
     assert np.array_equal(found, style.reshape(-1, 3)[nearest].reshape(24, 30, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text, limit, named",
     [

@@ -355,6 +355,7 @@ def test_what_is_not_here_is_fetched_and_no_more_than_it_takes(tmp_path, monkeyp
     assert asked == [("model.safetensors", True), ("model.safetensors", False), ("pytorch_model.bin", False)]
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_for_a_name():
     code = (
         "import sys; from flowpaint import seams; [seams.build('extractor', name) for name in seams.names('extractor')]; "

@@ -492,6 +492,7 @@ def test_nobody_there(waits):
     assert "could not be reached in 2 tries" in str(error) and waits == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["hang", "trickle"])
 def test_a_server_that_does_not_finish_is_not_waited_for(server, how):
     server.say(getattr(server, how))

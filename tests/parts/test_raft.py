@@ -138,6 +138,7 @@ def test_margins_make_whole_cells_shared_out_to_both_sides(height, width):
     assert height + top + bottom == max(128, -(-height // 8) * 8) and 0 <= right - left <= 1 and 0 <= bottom - top <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["small", "large"])
 def test_a_batch_is_its_pairs_one_by_one_and_back_is_forward_exchanged(size):
     net, a = tiny(size), torch.rand(2, 3, 41, 133, generator=torch.Generator().manual_seed(1))

@@ -115,6 +115,7 @@ def test_late_batches_hold_whole_latents_of_fewer_clips(tiny_hints, tiny_family)
     assert whole.rows(8, 0.4) == 8 and batch_of(whole, tiny_hints)["latents"].shape == (2, 3, 4, 8, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DROPPED)
 def test_a_dropped_condition_is_zero_and_no_other(name, tiny_hints, tiny_family):
     told = batch_of(task_of(tiny_family, tiny_hints, **HEARD), tiny_hints, progress=1.0)["joined"]
@@ -394,6 +395,7 @@ def test_a_difference_is_read_with_its_own_base_alone(tiny_hints, controlled, ti
         read_changed("unet", folder, Path(controlled))
 
 
+@pytest.mark.slow
 def test_attentions_along_time_begin_where_animatediff_ended(tiny_hints, tiny_family, tmp_path):
     from diffusers import MotionAdapter
 
