@@ -1,6 +1,6 @@
 """The scene without its objects: what other frames show of it, and what none shows made up once and kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,9 +34,10 @@ class View:
 class Ground:
     """Completes frames one after the other, away from the anchor.
 
-    A hole takes what earlier completed frames show there, the oldest first, so that it stays what it was; then true pixels of
-    other frames, in the order of `others(index)`; then what an exemplar-based completion makes up. A frame in which something
-    new had to be found joins the completed ones.
+    A hole takes what earlier completed frames show there, the oldest first, then true pixels of other frames, in the order of
+    `others(index)`, both only from frames that look like this one around the hole. What is left comes from a completed frame even
+    if that does not, for made up anew the hole would flicker; at last from an exemplar-based completion, and that frame joins the
+    completed ones.
     """
 
     others: Callable[[int], Sequence[Callable[[], View]]]
@@ -48,23 +49,25 @@ class Ground:
         picture, open_ = frame * (1 - hole), hole
         if not bool(hole.any()):
             return frame
-        for plate in self.plates:
-            # Believed wherever it comes to lie: made up anew, the hole would flicker.
-            picture, open_ = _filled(picture, open_, plate, frame=frame, hole=hole, place=place, unlike=1.0)
-        fresh = float(open_.mean()) > _LEFT
-        if fresh:
-            for other in self.others(index):
-                if float(open_.mean()) <= _LEFT:
-                    break
-                picture, open_ = _filled(picture, open_, other(), frame=frame, hole=hole, place=place, unlike=_ALIKE)
-        if float(open_.mean()) > _LEFT:
+        for view, unlike in self._views(index):
+            picture, open_ = _filled(picture, open_, view, frame=frame, hole=hole, place=place, unlike=unlike)
+            if float(open_.mean()) <= _LEFT:
+                break
+        made_up = float(open_.mean()) > _LEFT
+        if made_up:
             picture = complete(picture, open_)
         elif bool(open_.any()):
             picture = spread(picture, 1 - open_)
         picture = torch.where(hole > 0.5, picture, frame).clamp(0.0, 1.0)
-        if fresh and len(self.plates) < _PLATES:
+        if made_up and len(self.plates) < _PLATES:
             self.plates.append(View(picture=picture, known=torch.ones_like(hole), place=place))
         return picture
+
+    def _views(self, index: int) -> Iterator[tuple[View, float]]:
+        """What may show the ground of frame `index`, the most trusted first, and how unlike the frame it may be."""
+        yield from ((plate, _ALIKE) for plate in self.plates)
+        yield from ((other(), _ALIKE) for other in self.others(index))
+        yield from ((plate, 1.0) for plate in self.plates)
 
 
 def _filled(
