@@ -363,3 +363,30 @@ def test_a_relief_is_the_edited_frames_own_about_the_mean_of_the_old_object(disc
     flat, slanted = (told[paste].depth[2][inner].quantile(torch.tensor([0.1, 0.5, 0.9])) for paste in ("mean", "relief"))
     assert flat[2] - flat[0] < 0.001 and slanted[2] - slanted[0] > 0.08
     assert float(flat[1]) == pytest.approx(float(slanted[1]), abs=0.03)
+
+
+# ---------------------------------------------------------------------------------------------------------- several objects
+
+
+def test_several_objects_take_their_own_ways_and_the_nearer_one_lies_over_the_farther():
+    """Two discs pass each other, the lower one in front; both become bars."""
+    far = Discs(count=9, size=SIZE, velocity=(4.0, 0.0), radius=10.0, start=(40.0, 40.0))
+    near = Discs(count=9, size=SIZE, velocity=(-4.0, 0.0), radius=10.0, start=(88.0, 56.0))
+    frames = torch.lerp(far.frames, near.frames, near.masks)
+    seen = far.masks * (1 - near.masks)
+    x, y = pixel_grid(*SIZE)[0]
+
+    def painted(k):
+        """Frame k after the edit: an orange bar where the far disc is, a blue one in front of it."""
+        ground = texture(pixel_grid(*SIZE), 1)
+        for colour, cx, cy in (((1.0, 0.5, 0.0), 40 + 4 * k, 40), ((0.0, 0.3, 1.0), 88 - 4 * k, 56)):
+            bar = (((x - cx).abs() <= 14) & ((y - cy).abs() <= 12)).float()
+            ground = torch.lerp(ground, torch.tensor(colour)[:, None, None].expand_as(ground), bar)
+        return ground.clamp(0, 1)
+
+    objects = tuple(Clip.from_array(one.expand(-1, 3, -1, -1)) for one in (seen, near.masks))
+    made = shown(StableV2V(), Clip.from_array(frames), Edit(keyframes={0: painted(0)}, objects=objects))
+    for k in (2, 6, 8):  # they overlap in frame 6
+        for cx, cy, colour in ((40 + 4 * k, 36, (1.0, 0.5, 0.0)), (88 - 4 * k, 58, (0.0, 0.3, 1.0))):
+            assert made[k][:, cy, cx].tolist() == pytest.approx(colour, abs=0.15), (k, cx)
+    assert made[6][:, 48, 64].tolist() == pytest.approx([0.0, 0.3, 1.0], abs=0.15)  # both bars are here
