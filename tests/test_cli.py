@@ -136,6 +136,7 @@ def test_any_file_name_works(call, here, name):
     assert (here / "-out.mp4").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", ["van gogh ✨🎨", "VAN GOGH", "ｖａｎ ｇｏｇｈ", "‏van gogh‏", "van\tgogh\n", "van gogh" + "\u0301"]
 )

@@ -78,6 +78,7 @@ def test_an_object_is_marked_in_every_way(call, here, mark):
     assert last_at_the_object(here / "marked.mkv") == pytest.approx([1.0, 0.5, 0.0], abs=0.1)
 
 
+@pytest.mark.slow
 def test_an_editor_paints_the_first_frame_and_candidates_are_shown(call, here):
     words = ("a bar", "--editor", "orange", "--candidates", "3", "--object", "mask.png")
     code, _, said = edit(call, *words)
@@ -168,6 +169,7 @@ def test_a_file_that_is_not_there_is_named(call, args):
     assert code == 4 and "gone.png" in said, said
 
 
+@pytest.mark.slow
 def test_several_shots_need_masks_for_all_frames(call, here):
     code, _, said = edit(call, *KEY, "--object", "mask.png", video="cut.mkv")
     assert code == 2 and "2 shots" in said and "--start" in said

@@ -73,6 +73,7 @@ def influence(network, x, text, num_frames, row):
 HALF = [(family, dtype) for family in "12" for dtype in (torch.float16, torch.bfloat16)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "dtype"), [*((family, torch.float32) for family in CHANNELS), *HALF])
 def test_one_frame_is_the_stock_network_bit_by_bit(family, dtype):
     unet = stock(family).to(dtype)

@@ -420,6 +420,7 @@ def as_pickle(folder, to):
     return to
 
 
+@pytest.mark.slow
 def test_pickles_are_refused_unless_they_are_allowed(tiny, tmp_path):
     folder = as_pickle(tiny, tmp_path / "pickled")
     file = tmp_path / "one.ckpt"

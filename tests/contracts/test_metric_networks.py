@@ -54,6 +54,7 @@ def full(count):
     return Case(source=film(count), result=film(count, 1), prompt="red cat", source_prompt="a dog")
 
 
+@pytest.mark.slow
 def test_every_measure_has_a_number_or_a_reason(metric):
     for case in (full(24), full(1), Case(source=film(3), result=film(3))):
         score = judged(metric, case)
@@ -69,6 +70,7 @@ def test_with_all_that_it_may_want_nothing_is_missing_and_its_network_is_named(m
     assert score.missing == {} and {"network", "weights", "sha256"} <= set(score.facts)
 
 
+@pytest.mark.slow
 def test_the_same_twice(metric):
     first, second = (judged(metric, full(24)) for _ in range(2))
     assert first.values == second.values and first.series == second.series

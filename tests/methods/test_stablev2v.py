@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowpaint import seams
-from flowpaint.errors import ConfigError, InputError
+from flowpaint.errors import ConfigError, InputError, WorkError
 from flowpaint.methods.stablev2v import StableV2V
 from flowpaint.seams import MemoryStore, Run
 from flowpaint.types import Clip, Edit, from_raw, to_raw
@@ -153,6 +153,7 @@ def test_other_sizes_and_a_clip_of_one_frame(size):
     assert one.shape == (1, 3, *size) and one.isfinite().all()
 
 
+@pytest.mark.slow
 def test_an_object_that_leaves_takes_the_new_one_with_it():
     away = Discs(count=10, size=SIZE, velocity=(12.0, 0.0), radius=9.0, start=(40.0, 44.0))
     edited = torch.where(away.masks[0] > 0.5, torch.tensor([1.0, 0.5, 0.0])[:, None, None], away.frames[0])
@@ -246,6 +247,23 @@ def test_of_several_candidates_the_best_aligned_is_taken(discs, clip, marked):
     scores = notes[0]["scores"]
     assert notes[0]["chosen"] == 1 + scores.index(max(scores)) and len(set(scores)) > 1
     assert [notes[number]["chosen"] for number in (1, 2, 3)] == [1, 2, 3]
+
+
+def test_candidates_that_are_there_are_not_asked_for_again(discs, clip, marked):
+    class Failing(Painter):
+        def __call__(self, image, edit, generator):
+            if len(self.told) == 2:
+                raise WorkError("The server does not answer. Repeat the command.")
+            return super().__call__(image, edit, generator)
+
+    store, edit = MemoryStore(), Edit(prompt="a bar", objects=(marked,))
+    with pytest.raises(WorkError, match="does not answer"):
+        StableV2V(editor=Failing(discs), candidates=3).first_frame(clip, edit, Run(store=store))
+    editor, run = Painter(discs), Run(store=store)
+    picture = StableV2V(editor=editor, candidates=3).first_frame(clip, edit, run)
+    assert len(editor.told) == 1 and len(run.notes.facts["candidates"]["scores"]) == 3
+    whole = StableV2V(editor=Painter(discs), candidates=3).first_frame(clip, edit, Run())
+    assert torch.equal(picture, whole)
 
 
 @pytest.mark.slow
@@ -368,6 +386,7 @@ def test_a_relief_is_the_edited_frames_own_about_the_mean_of_the_old_object(disc
 # ---------------------------------------------------------------------------------------------------------- several objects
 
 
+@pytest.mark.slow
 def test_several_objects_take_their_own_ways_and_the_nearer_one_lies_over_the_farther():
     """Two discs pass each other, the lower one in front; both become bars."""
     far = Discs(count=9, size=SIZE, velocity=(4.0, 0.0), radius=10.0, start=(40.0, 40.0))

@@ -215,6 +215,7 @@ def test_the_public_controlnet_of_a_condition_is_found_and_the_condition_of_a_pu
         InpaintEditor(controlnet="scribble-sd15")._condition()
 
 
+@pytest.mark.slow
 def test_instructions_come_with_the_guidance_of_stablev2v(root, calls, image):
     InstructEditor(weights=str(root / "instruct"))(image, Edit(prompt="make it snow", instruct=True), noise())
     ((kind, call),) = calls

@@ -152,6 +152,7 @@ STAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "key"), STAGES)
 def test_attention_in_the_network_is_the_stored_one(name, key):
     digits = [int(digit) for digit in key if digit.isdigit()] or [0, 0, 0]

@@ -35,7 +35,7 @@ from .chunks import Chunks, Tell
 
 _SIDES = {"draft": 192, "normal": 256, "best": 384}
 _LEAST_SIDE = 64
-CANDIDATES, _FIRST = "candidates", "first frame"  # names in the run's store: the sheet of all, and what was taken
+CANDIDATES = "candidates"  # name in the run's store of the sheet of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,27 +171,32 @@ class _Shot:
         if self.edit.keyframes:
             picture = keys.given(self.clip, self.edit)[self.at]
             found = placed(picture, source, self.edit, self._old, shape=self.edit.new_object)
-            if found.overlap == 0:
-                self.run.notes.warn(
-                    "The new object lies nowhere on the old one. Was another thing marked? Check the mask, or give --new-object."
-                )
-            return found
-        kept = self.run.store.get(_FIRST)
-        if kept is not None:
-            return First.unpacked(kept)
-        made = self._candidates(source.to(self.run.device))
+        else:
+            found = self._best(source.to(self.run.device))
+        if found.overlap == 0:
+            self.run.notes.warn(
+                "The new object lies nowhere on the old one. Was another thing marked? Check the mask, or give --new-object."
+            )
+        return found
+
+    def _best(self, source: Tensor) -> First:
+        """The candidate that was asked for, or that lies best on its source."""
+        made = [self._candidate(number, source) for number in range(self.method.candidates)]
         chosen = best_of(made, self.method.candidate)
         if len(made) > 1:
             self.run.notes.facts["candidates"] = {"scores": [round(one.score, 3) for one in made], "chosen": chosen + 1}
-            self.run.store.put(CANDIDATES, {"picture": to_raw(sheet(source.to(self.run.device), made, chosen))})
-        self.run.store.put(_FIRST, made[chosen].packed())
+            self.run.store.put(CANDIDATES, {"picture": to_raw(sheet(source, made, chosen))})
         return made[chosen]
 
-    def _candidates(self, source: Tensor) -> list[First]:
-        wish, old, editor = self.edit.at(self.at), self._old, self._editor
-        return [
-            first_frame(editor, source, wish, old, self.run.generator(step=number)) for number in range(self.method.candidates)
-        ]
+    def _candidate(self, number: int, source: Tensor) -> First:
+        """What the editor makes of the frame the `number`-th time; from the store where it is there, for it may have been paid for."""
+        name = f"candidate {number}"
+        kept = self.run.store.get(name)
+        if kept is not None:
+            return First.unpacked(kept)
+        made = first_frame(self._editor, source, self.edit.at(self.at), self._old, self.run.generator(step=number))
+        self.run.store.put(name, made.packed())
+        return made
 
     @cached_property
     def _old(self) -> list[Tensor]:
