@@ -189,7 +189,7 @@ class _Shot:
         return made[chosen]
 
     def _candidate(self, number: int, source: Tensor) -> First:
-        """What the editor makes of the frame the `number`-th time; from the store where it is there, for it may have been paid for."""
+        """What the editor makes of the frame the `number`-th time. It is kept, for it may have been paid for."""
         name = f"candidate {number}"
         kept = self.run.store.get(name)
         if kept is not None:
