@@ -100,6 +100,7 @@ def assert_goes_on(make, folder="run"):
 # ------------------------------------------------------------------------------------------------ the same picture, and film
 
 
+@pytest.mark.slow
 def test_a_command_and_what_it_prints(call, here, edit):
     given = ("red", "--method", "warp", "--start", "2", "--end", "6")
     code, (picture, command), err = edit(*given, "--approve")

@@ -238,6 +238,7 @@ def test_the_console_script_and_the_module():
     )
 
 
+@pytest.mark.slow
 def test_errors_leave_the_console_script_with_their_code(tmp_path):
     for arguments, code in ((("shots", "missing.mp4"), 4), (("frames",), 2)):
         found = shell(SCRIPT, *arguments, cwd=tmp_path)

@@ -174,6 +174,7 @@ def test_the_command_says_it_in_json(call, here):
     assert code == 0 and json.loads(out)["cards"][0]["values"]["psnr"] == pytest.approx(20.0, abs=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -33,6 +33,7 @@ def test_reads_back_from_plain_values(part):
     assert seams.from_dict(tomllib.loads(toml.dumps(recipe))) == part
 
 
+@pytest.mark.slow
 def test_a_typing_error_in_a_field_gives_the_nearest(part):
     recipe = seams.to_dict(part)
     for one in dataclasses.fields(part):

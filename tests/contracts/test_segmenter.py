@@ -68,6 +68,7 @@ def test_keeps_any_size(segmenter, count, height, width):
     assert masks.shape == (count, 1, height, width) and masks.isfinite().all() and masks.min() >= 0 and masks.max() <= 1
 
 
+@pytest.mark.slow
 def test_the_same_twice(segmenter):
     frames, _ = bright_square()
     assert torch.equal(segmenter(frames), segmenter(frames))

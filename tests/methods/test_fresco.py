@@ -49,6 +49,7 @@ def keys_of(method, clip):
     return torch.stack([found[0][index] for index in found[0]])
 
 
+@pytest.mark.slow
 def test_every_frame_comes_back_changed_and_the_same_for_the_same_seed(model, textured_pan):
     clip = textured_pan.clip[:7]
     method = fresco(model)

@@ -199,6 +199,7 @@ def test_seeds_and_repetition(discs, clip, marked):
     assert torch.equal(one, again) and not torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_stopped(discs, clip, marked):
     store = MemoryStore()
     first = StableV2V(generate=Recording())(clip, wish(discs, marked), Run(store=store))
