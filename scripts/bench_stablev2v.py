@@ -75,6 +75,17 @@ def cases(count: int, first: int = 0) -> Iterator[Case]:
             yield case
 
 
+def both_ways(count: int, first: int = 0) -> Iterator[Case]:
+    """`count` scenes, half of which make the object larger and half smaller."""
+    left = [count - count // 2, count // 2]
+    for case in cases(4 * count + 8, first):
+        if left[case.seed % 2]:
+            left[case.seed % 2] -= 1
+            yield case
+        if not any(left):
+            return
+
+
 def _case(seed: int) -> Case | None:
     source = scenes.sample_scene(seed, DIFFICULTY)
     edited = scenes.edit(source, "swap", seed)  # the other shape is the smaller one, as a rule
@@ -245,7 +256,7 @@ def depth(args: argparse.Namespace) -> None:
     """The table of `depth`."""
     rows: dict[str, list[dict[str, float]]] = {}
     grows = []
-    for case in cases(args.scenes, args.first):
+    for case in both_ways(args.scenes, args.first):
         grows.append(bool(case.seed % 2))
         for name, made in strategies(case, args.completers.split(",")).items():
             rows.setdefault(name, []).append(silhouette(case, made))
