@@ -37,10 +37,12 @@ def marked(job: Job, given: tuple[Clip, ...], whole: Clip, frames: range, warn: 
 
     Raises `InputError` for masks of another size or length, for points outside the picture and where nothing is found.
     """
-    first = whole[[frames.start]]
-    shape = None if job.new_object is None else _cut(_read(job.new_object, whole, frames, warn), frames, first)
+    shape = None if job.new_object is None else _read(job.new_object, whole, frames, warn)
     return Marked(
-        objects=tuple(_cut(one, frames, first) for one in (*given, *(_object(one, whole, frames, warn) for one in job.objects))),
+        objects=(
+            *(fitting(one, "A mask", whole, frames) for one in given),
+            *(_object(one, whole, frames, warn) for one in job.objects),
+        ),
         new_object=None if shape is None else (shape.frame(0)[:1] > 0.5).float(),
         reference=None if job.reference is None else from_raw(video.read_picture(job.reference)),
         sketch=None if job.sketch is None else from_raw(video.read_picture(job.sketch)),
@@ -85,26 +87,23 @@ def _found(part: Any, seen: Clip, text: str) -> Clip:
 
 
 def _read(path: str, whole: Clip, frames: range, warn: Warn) -> Clip:
-    """The masks in a file: one, or one for each frame of the input or of `frames`."""
-    mask = video.read(path, warn=warn)
+    """The masks in a file."""
+    return fitting(video.read(path, warn=warn), path, whole, frames)
+
+
+def fitting(mask: Clip, name: str, whole: Clip, frames: range) -> Clip:
+    """The `mask` called `name` for `frames` of the `whole` input: one frame for all, or one for each. Raises `InputError`."""
     if (mask.height, mask.width) != (whole.height, whole.width):
         raise InputError(
-            f"{path} is {mask.width}x{mask.height} where the video is {whole.width}x{whole.height}. Make it the same size."
+            f"{name} is {mask.width}x{mask.height} where the video is {whole.width}x{whole.height}. Make it the same size."
         )
-    if len(mask) not in (1, len(frames), len(whole)):
+    if len(mask) == len(whole):
+        return mask[frames.start : frames.stop]
+    if len(mask) not in (1, len(frames)):
         raise InputError(
-            f"{path} has {len(mask)} frames where the video has {len(whole)}. Give one picture, or a mask video as long as it."
+            f"{name} has {len(mask)} frames where the video has {len(whole)}. Give one picture, or a mask video as long as it."
         )
     return mask
-
-
-def _cut(mask: Clip, frames: range, first: Clip) -> Clip:
-    """The masks of `frames`, of masks for all frames of the input, for these, or for the first of them."""
-    if (mask.height, mask.width) != (first.height, first.width):
-        raise InputError(
-            f"A mask is {mask.width}x{mask.height} where the video is {first.width}x{first.height}. Make it the same size."
-        )
-    return mask if len(mask) in (1, len(frames)) else mask[frames.start : frames.stop]
 
 
 def of_shot(objects: tuple[Clip, ...], shot: range) -> tuple[Clip, ...]:

@@ -22,7 +22,7 @@ from ..weights import Ledger, keeping, nothing_fetched
 from . import first
 from .fit import ASPECT_SLACK, Laid, check_matches, lay
 from .job import WITHOUT_KEYS, Job
-from .objects import Marked, check_shots, marked
+from .objects import Marked, check_shots, fitting, marked
 
 _PREVIEW_SIDE = 256
 
@@ -246,18 +246,7 @@ def _mask(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Cli
         if job.mask is None:
             return None
         mask = video.read(job.mask, warn=warn)
-    name = job.mask or "The mask"
-    if (mask.height, mask.width) != (whole.height, whole.width):
-        raise InputError(
-            f"{name} is {mask.width}x{mask.height} where the video is {whole.width}x{whole.height}. Make it the same size."
-        )
-    if len(mask) == len(whole):
-        return mask[frames.start : frames.stop]
-    if len(mask) not in (1, len(frames)):
-        raise InputError(
-            f"{name} has {len(mask)} frames where the video has {len(whole)}. Give one picture, or a mask video as long as it."
-        )
-    return mask
+    return fitting(mask, job.mask or "The mask", whole, frames)
 
 
 def _by(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip | None:
