@@ -59,6 +59,7 @@ class Follower:
     before: Tensor = field(init=False)
     objects: list[Followed] = field(init=False)
     ground: Followed = field(init=False)
+    free: Tensor = field(init=False)  # of the anchor, what no object covers, [1, 1, h, w]
     backward: Tensor = field(init=False)  # flow of the last frame to the one before, [1, 2, h, w]
 
     def __post_init__(self) -> None:
@@ -67,7 +68,8 @@ class Follower:
         self.before = self.anchor
         self.backward = torch.zeros_like(self.anchor[:, :2])
         self.objects = [_begun(mask) for mask in self.masks]
-        self.ground = _begun(_ground(self.masks, self.anchor))
+        self.free = _ground(self.masks, self.anchor)
+        self.ground = _begun(self.free)
 
     def advance(self, frame: Tensor, masks: Sequence[Tensor]) -> None:
         """Go on to the next `frame` [1, 3, h, w], in which the objects have `masks`."""
@@ -79,7 +81,7 @@ class Follower:
             self._next(frame, old, mask, seen, anchor=anchor, model=self.model)
             for old, mask, anchor in zip(self.objects, masks, self.masks, strict=True)
         ]
-        ground = self._next(frame, self.ground, _ground(masks, frame), seen, anchor=_ground(self.masks, frame), model=_GROUND)
+        ground = self._next(frame, self.ground, _ground(masks, frame), seen, anchor=self.free, model=_GROUND)
         self.ground = _steadied(ground, self.ground)
         self.before = frame
 
@@ -88,7 +90,7 @@ class Follower:
         gone = float(mask.sum()) <= _LEFT * float(anchor.sum())
         step = None if gone else fit(model, self.backward, _inner(mask) * seen)
         if step is None:
-            step = Placement(matrix=torch.cat([torch.eye(2, dtype=torch.float64), old.pace[:, None]], dim=1))
+            step = Placement.shift(old.pace)
             return Followed(mask=mask, step=step, place=old.place.after(step), pace=old.pace, seen=False)
         place = old.place.after(step)
         if not old.seen:
@@ -183,7 +185,7 @@ def _laid(silhouette: Tensor, mask: Tensor) -> Placement:
         if float(now.sum()) < _LEAST_AREA:
             return Placement.here()
         total = total + _middle(now) - _middle(mask)
-    return Placement(matrix=torch.cat([torch.eye(2, dtype=torch.float64), total[:, None]], dim=1))
+    return Placement.shift(total)
 
 
 def _middle(mask: Tensor) -> Tensor:

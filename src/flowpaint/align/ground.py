@@ -16,8 +16,7 @@ _RING = 8  # pixels around a hole by which two frames are compared, and their co
 _ALIKE = 0.06  # mean difference on that ring up to which another frame shows the same ground
 _WORTH = 0.002  # of the picture that another frame must add to be looked at
 _LEFT = 1e-4  # of the picture that may stay open: less is filled from around
-_PLATES = 8  # completed frames that are kept
-_SOFT = 3  # pixels over which a filling joins what is beside it
+PLATES = 8  # completed frames that are kept
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +58,7 @@ class Ground:
         elif bool(open_.any()):
             picture = spread(picture, 1 - open_)
         picture = torch.where(hole > 0.5, picture, frame).clamp(0.0, 1.0)
-        if made_up and len(self.plates) < _PLATES:
+        if made_up and len(self.plates) < PLATES:
             self.plates.append(View(picture=picture, known=torch.ones_like(hole), place=place))
         return picture
 

@@ -40,9 +40,9 @@ def fit(model: MotionModel, motion: Tensor, weight: Tensor) -> Placement | None:
     wanted = motion[0].flatten(1).T[known].double()
     given = weight.flatten()[known].double()
     if model == "mean":
-        return _shift((given[:, None] * wanted).sum(dim=0) / given.sum())
+        return Placement.shift((given[:, None] * wanted).sum(dim=0) / given.sum())
     if model == "median":
-        return _shift(torch.stack([_median(wanted[:, axis], given) for axis in range(2)]))
+        return Placement.shift(torch.stack([_median(wanted[:, axis], given) for axis in range(2)]))
     points = grid_of(motion)[0].flatten(1).T[known].double()
     if model == "affine":
         return Placement(matrix=_affine(points, wanted, given))
@@ -51,10 +51,6 @@ def fit(model: MotionModel, motion: Tensor, weight: Tensor) -> Placement | None:
         return whole
     rest = motion - (whole.points(*motion.shape[-2:]) - grid_of(motion))
     return Placement(matrix=whole.matrix, bend=_patches(rest, weight))
-
-
-def _shift(vector: Tensor) -> Placement:
-    return Placement(matrix=torch.cat([torch.eye(2, dtype=torch.float64), vector.cpu()[:, None]], dim=1))
 
 
 def _median(values: Tensor, weight: Tensor) -> Tensor:

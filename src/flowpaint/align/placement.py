@@ -29,6 +29,11 @@ class Placement:
         """Every point where it is."""
         return cls(matrix=torch.eye(2, 3, dtype=torch.float64))
 
+    @classmethod
+    def shift(cls, vector: Tensor) -> "Placement":
+        """Every point beside itself by `vector` [2], pixels."""
+        return cls(matrix=torch.cat([torch.eye(2, dtype=torch.float64), vector.cpu()[:, None]], dim=1))
+
     def points(self, height: int, width: int) -> Tensor:
         """Where each pixel of a frame is: [1, 2, H, W], pixels."""
         device = None if self.bend is None else self.bend.device

@@ -13,7 +13,7 @@ from ..types import Aligned, Clip, from_raw, to_raw
 from ..warp import resize
 from .depth import Paste, hidden, hole, layered, mean_depth, pasted
 from .follow import Follower
-from .ground import Ground, View
+from .ground import PLATES, Ground, View
 from .masks import Masks
 from .motion import MotionModel
 from .placement import Placement, lookup
@@ -84,6 +84,8 @@ class Scene:
         self._tracks = {at: Tracked(objects=(here,) * len(masks), ground=here)}
         self._lost: set[int] = set()
         self.layers = lru_cache(maxsize=_KEPT)(self._layers)
+        self._plate = lru_cache(maxsize=PLATES)(self._read_plate)
+        self._measured = lru_cache(maxsize=_DEPTHS)(self._measure)
 
     # ------------------------------------------------------------------------------------------------------------- motion
 
@@ -152,9 +154,14 @@ class Scene:
         return [box(one, 3) for one in self.shapes]
 
     @cached_property
+    def _shape(self) -> Tensor:
+        """The new objects' masks in the anchor as one: [1, 1, H, W], 0 or 1."""
+        return torch.cat(list(self.shapes)).amax(dim=0, keepdim=True)
+
+    @cached_property
     def anchor(self) -> Tensor:
         """The edited frame [3, H, W], the new objects' colours continued beyond their outlines."""
-        union = torch.cat(list(self.shapes)).amax(dim=0, keepdim=True)
+        union = self._shape
         edited = self._frame(self.at) if self.edited is None else self.edited[None].to(self.run.device)
         if not bool(union.any()):
             return edited[0]
@@ -193,7 +200,8 @@ class Scene:
         kept = self.run.store.get(self._name("plates", index))
         return None if kept is None else [int(one) for one in kept["frames"]]
 
-    def _plate(self, index: int) -> View:
+    def _read_plate(self, index: int) -> View:
+        """Frame `index`, whose background was completed, from the run's store."""
         kept = self.run.store.get(self._name("plate", index))
         assert kept is not None, "it was stored before it was named"
         picture = from_raw(kept["picture"])[None].to(self.run.device)
@@ -204,9 +212,8 @@ class Scene:
         """The edited frame: what it shows beside the new object is how the editor wants it."""
         if self.edited is None:
             return self._view(self.at)
-        union = torch.cat(list(self.shapes)).amax(dim=0, keepdim=True)
         picture = self.edited[None].to(self.run.device)
-        return View(picture=picture, known=1 - dilate(union, _RIM), place=Placement.here())
+        return View(picture=picture, known=1 - dilate(self._shape, _RIM), place=Placement.here())
 
     def _old(self, index: int, margin: int) -> Tensor:
         """The old objects of frame `index` with a `margin` in pixels of the working size, at the clip's size: 0 or 1."""
@@ -264,18 +271,11 @@ class Scene:
         points = self.track(index).objects[number].points(*self.size)
         return (lookup(self._shapes[number], points) > 0.5).to(points)
 
-    def _measured(self, index: int) -> Tensor:
+    def _measure(self, index: int) -> Tensor:
         """The source's depth in frame `index`."""
-        return self._depth_at(index)
-
-    @cached_property
-    def _depth_at(self) -> Callable[[int], Tensor]:
-        def measure(index: int) -> Tensor:
-            if self.depth_of is None:
-                return layered([one.of(index) for one in self.masks])
-            return self.depth_of(index)
-
-        return lru_cache(maxsize=_DEPTHS)(measure)
+        if self.depth_of is None:
+            return layered([one.of(index) for one in self.masks])
+        return self.depth_of(index)
 
     def _near(self, number: int, index: int) -> float:
         """How near object `number` is in frame `index`, or was when it was last seen."""
