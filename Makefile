@@ -21,7 +21,7 @@ export VIDEO PROMPT DEMO_SECONDS
 # One call of pip, so that the pins hold for everything that is installed.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[demo,dev,metrics,diffusion,edges,train]'
+	$(BIN)/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[demo,dev,metrics,diffusion,edges,train,serve,ray]'
 	touch $@
 
 demo: $(READY)
