@@ -45,7 +45,9 @@ MAY = {
     "evaluation": CORE | {"parts", "diffusion", "align"},
     "training": CORE | {"parts", "networks", "diffusion"},
     "api": CORE | {"parts", "methods", "evaluation", "training", "diffusion"},
-    "cli": {"api", "types", "errors"},
+    "jobs": CORE | {"api"},
+    "web": {"api", "jobs", "types", "errors"},
+    "cli": {"api", "jobs", "web", "types", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -65,12 +67,21 @@ PRIVATE = {
     "rich": {"cli"},
     "requests": {"parts"},
     "urllib3": {"parts"},
+    "ray": {"parts"},
+    "fsspec": {"jobs"},
+    "sqlite3": {"jobs"},
+    "fastapi": {"web"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
+    "gradio": {"web"},
+    "httpx": {"web"},
+    "prometheus_client": {"web"},
 }
 # The files and folders behind the names of parts and methods: none of them knows another. Trainers share what they train with.
 TARGETS = [target.partition(":")[0].split(".")[1:3] for rows in seams.TABLE.values() for target in rows.values()]
 UNITS = {(room, unit) for room, unit in TARGETS if room != "training"}
 FORBIDDEN = {"utils", "helpers", "common", "misc", "manager", "base", "engine"}
-HEAVY = ("torch", "diffusers", "transformers", "ray", "cv2", "av", "fastapi")
+HEAVY = ("torch", "diffusers", "transformers", "ray", "cv2", "av", "fastapi", "gradio")
 
 
 def room(path):
