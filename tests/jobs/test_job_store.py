@@ -156,6 +156,14 @@ def test_cancelling_is_at_once(store, queue, at):
     assert store.cancel("me", key).state == "cancelled" and states(store, key).count("cancelled") == 1
 
 
+def test_asked_for_again_it_is_the_same_job(store, queue):
+    first = submit(store, once="a")
+    queue.claim("w")
+    assert submit(store, once="a").id == first.id and submit(store, once="a").state == "running"
+    assert submit(store, once="b").id != first.id and submit(store, "you", once="a").id != first.id
+    assert len({submit(store).id for _ in range(3)}) == 3
+
+
 def test_what_has_ended_is_not_cancelled(store, queue):
     key = submit(store).id
     queue.finish(queue.claim("w"), 0)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,7 +266,7 @@ def test_a_hanging_worker_is_replaced(store, film, crew, monkeypatch):
     until(lambda: store.get("", key).has_ended)
     job = store.get("", key)
     assert (job.state, job.losses) == ("done", 1)
-    assert not os.path.exists(f"/proc/{hanging}") or hanging not in crew.pids()
+    assert not Path(f"/proc/{hanging}").exists() or hanging not in crew.pids()
 
 
 def test_no_workers_do_nothing(tmp_path):

@@ -33,9 +33,11 @@ CREATE TABLE IF NOT EXISTS jobs (
   error TEXT NOT NULL DEFAULT '',
   bytes INTEGER DEFAULT 0,
   job TEXT NOT NULL,
-  request TEXT NOT NULL
+  request TEXT NOT NULL,
+  once TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (state, priority DESC, created);
+CREATE UNIQUE INDEX IF NOT EXISTS jobs_once ON jobs (owner, once);
 CREATE INDEX IF NOT EXISTS jobs_owned ON jobs (owner, created);
 CREATE TABLE IF NOT EXISTS assets (
   id TEXT PRIMARY KEY,

@@ -84,29 +84,30 @@ class JobStore:
         name: str,
         priority: int = 0,
         approve: bool = False,
+        once: str | None = None,
     ) -> Record:
         """The job, queued. Of those that wait, the one of the highest priority is taken, then the oldest.
 
-        With `approve` it stops after its first frame, until that one is approved.
+        With `approve` it stops after its first frame, until that one is approved. What its owner asks for again under the same
+        name `once` is the job that is there: whoever got no answer may ask again.
         """
         key = secrets.token_hex(12)
         with self.database.writing() as tables:
+            if once is not None and (found := self._asked(tables, owner, once)) is not None:
+                return record(found, self.folder)
+            said = (json.dumps(dict(job)), json.dumps(dict(request)))
             tables.execute(
-                "INSERT INTO jobs (id, owner, state, priority, created, name, approve, job, request) VALUES (?,?,?,?,?,?,?,?,?)",
-                (
-                    key,
-                    owner,
-                    "queued",
-                    priority,
-                    time.time(),
-                    name,
-                    int(approve),
-                    json.dumps(dict(job)),
-                    json.dumps(dict(request)),
-                ),
+                "INSERT INTO jobs (id, owner, state, priority, created, name, approve, job, request, once) "
+                "VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?)",
+                (key, owner, priority, time.time(), name, int(approve), *said, once),
             )
             note(tables, key, "state", {"state": "queued"})
         return self.get(owner, key)
+
+    @staticmethod
+    def _asked(tables: sqlite3.Connection, owner: str, once: str) -> sqlite3.Row | None:
+        found: sqlite3.Row | None = tables.execute("SELECT * FROM jobs WHERE owner = ? AND once = ?", (owner, once)).fetchone()
+        return found
 
     def get(self, owner: str, key: str) -> Record:
         """One job. Raises `Unknown`."""
@@ -243,7 +244,7 @@ def note(tables: sqlite3.Connection, key: str, kind: str, data: Mapping[str, Any
 
 def record(row: sqlite3.Row, folder: Path) -> Record:
     """The job in a row of the table."""
-    values = {name: row[name] for name in row.keys() if name not in ("not_before", "refusals")}  # noqa: SIM118  # a Row is no mapping
+    values = {name: row[name] for name in row.keys() if name not in ("not_before", "refusals", "once")}  # noqa: SIM118  # a Row is no mapping
     values["approve"] = bool(values["approve"])
     for name in ("job", "request", "first"):
         values[name] = None if values[name] is None else json.loads(values[name])
