@@ -58,7 +58,9 @@ async def _of_form(form: uploads.Form, service: Service, owner: str) -> tuple[As
     except ValueError as error:
         raise Refusal(422, f"The part `job` is no JSON ({error}). Send an object.") from error
     if not isinstance(body, dict) or ("input" in body) == ("video" in form.files):
-        raise Refusal(422, "The form has no job, or its video not once. Send `job`, an object, and the file `video`, or `input` in the job.")
+        raise Refusal(
+            422, "The form has no job, or its video not once. Send an object as `job`, and `video`, or `input` in the job."
+        )
     for part in form.files:
         if part not in _PARTS and not part.startswith(_KEYFRAME):
             raise Refusal(422, f"The form has a file {part[:100]!r}. Files are {', '.join(_PARTS)} and {_KEYFRAME}TIME.")
