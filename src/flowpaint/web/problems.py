@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ..errors import ConfigError, FlowpaintError, InputError, LicenceError, ResourceError, WeightsError
 
@@ -112,7 +113,16 @@ def _http(request: Request, error: Exception) -> JSONResponse:
         404: f"There is nothing at {request.url.path}. /openapi.json lists what there is.",
         405: f"{request.url.path} cannot be asked with {request.method}. /openapi.json lists what there is.",
     }.get(error.status_code, f"{error.detail}. Send what /openapi.json asks for.")
-    return answer(error.status_code, detail, code=2, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the router names the methods of the first route alone
+        headers["allow"] = ", ".join(_methods(request))
+    return answer(error.status_code, detail, code=2, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods with which the path of a request can be asked."""
+    routes = [one for one in request.app.state.routes if one.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for one in routes for method in one.methods or ()})
 
 
 def unexpected(request: Request, error: Exception) -> JSONResponse:
