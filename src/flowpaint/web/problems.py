@@ -113,7 +113,7 @@ def _http(request: Request, error: Exception) -> JSONResponse:
         404: f"There is nothing at {request.url.path}. /openapi.json lists what there is.",
         405: f"{request.url.path} cannot be asked with {request.method}. /openapi.json lists what there is.",
     }.get(error.status_code, f"{error.detail}. Send what /openapi.json asks for.")
-    headers = dict(error.headers or {})
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 405:  # the router names the methods of the first route alone
         headers["allow"] = ", ".join(_methods(request))
     return answer(error.status_code, detail, code=2, headers=headers)
