@@ -413,10 +413,11 @@ class Failing(Direct):
         (LicenceError("It is odd. Send another."), 403, 6),
         (ResourceError("It is odd. Send another."), 500, 5),
         (WorkError("It is odd. Send another."), 500, 1),
+        (WorkError("The disk is full: x. Make room."), 507, 1),
     ],
 )
 def test_errors_of_ours_have_their_status(tmp_path, error, status, code):
-    assert is_problem(client(tmp_path, asks=Failing(error)).get("/v1/looks"), status, "It is odd. Send another.", code=code)
+    assert is_problem(client(tmp_path, asks=Failing(error)).get("/v1/looks"), status, str(error), code=code)
 
 
 @pytest.mark.parametrize(
