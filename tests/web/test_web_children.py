@@ -186,7 +186,7 @@ def test_no_more_of_them_than_said_open_files(tmp_path):
         time.sleep(0.5)
         assert len(family(children._process)) == 2
         assert children.ask("looks").result(1)["looks"]  # what opens no file need not wait
-        assert all(isinstance(one.exception(30), VideoError) for one in asked)
+        assert all("took too long" in str(one.exception(30)) for one in asked)  # none was ended by another's end
     finally:
         children.close()
 
