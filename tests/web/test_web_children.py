@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flowpaint import api
 from flowpaint.errors import VideoError, WorkError
 from flowpaint.web.children import Children
 from flowpaint.web.settings import Limits
@@ -157,7 +159,7 @@ def test_one_that_takes_long_is_ended(tmp_path):
         with pytest.raises(VideoError, match="took too long"):
             children.ask("facts", path=str(fifo), limits=LIMITS).result(30)
         assert 0.4 < time.monotonic() - begun < 3
-        assert family(children._process) == []
+        assert family(children._begun.process) == []
         assert children.ask("looks").result(30)["looks"]
     finally:
         children.close()
@@ -184,7 +186,7 @@ def test_no_more_of_them_than_said_open_files(tmp_path):
             os.mkfifo(pipe)
         asked = [children.ask("facts", path=str(pipe), limits=LIMITS) for pipe in pipes]
         time.sleep(0.5)
-        assert len(family(children._process)) == 2
+        assert len(family(children._begun.process)) == 2
         assert children.ask("looks").result(1)["looks"]  # what opens no file need not wait
         assert all("took too long" in str(one.exception(30)) for one in asked)  # none was ended by another's end
     finally:
@@ -197,8 +199,8 @@ def test_another_is_started_where_one_was_lost(tmp_path, children):
     os.mkfifo(pipe)
     lost = children.ask("facts", path=str(pipe), limits=LIMITS)
     time.sleep(0.3)
-    [child] = family(children._process)
-    children._process.kill()
+    [child] = family(children._begun.process)
+    children._begun.process.kill()
     with pytest.raises(WorkError, match="lost"):
         lost.result(10)
     assert children.ask("looks").result(30)["looks"]
@@ -210,10 +212,45 @@ def test_another_is_started_where_one_was_lost(tmp_path, children):
     assert not Path(f"/proc/{child}").exists()
 
 
+def test_long_questions_and_long_answers_do_not_wait_for_each_other(children):
+    words = {str(number): "w" * 4000 for number in range(100)}
+    job = api.plan_job("edit", "a.mp4", prompt="x", method="fresco", prompts=words)[0].to_dict()
+    found = []
+
+    def ask_all():
+        asked = [children.ask("commands", jobs=[job] * 10, known={}) for _ in range(12)]
+        found.extend(one.result(60) for one in asked)
+
+    asking = threading.Thread(target=ask_all, daemon=True)  # it would wait for ever
+    asking.start()
+    asking.join(60)
+    assert len(found) == 12 and all(len(one["commands"][9]) > 400_000 for one in found)
+
+
+def test_whoever_asked_the_lost_one_is_told_where_the_next_is_there_at_once(tmp_path):
+    children = Children(Limits())
+    try:
+        children.ask("looks").result(60)
+        pipe = tmp_path / "endless.mp4"
+        os.mkfifo(pipe)
+        lost = children.ask("facts", path=str(pipe), limits=LIMITS)
+        first = children._begun
+        with children._lock:  # its reader cannot come to say that it is lost before the next one is there
+            first.process.kill()
+            first.process.wait()
+            children._running()
+        assert children._begun is not first
+        with pytest.raises(WorkError, match="lost"):
+            lost.result(10)
+        assert children.ask("looks").result(60)["looks"]
+    finally:
+        children.close()
+
+
 def test_they_end_with_the_server(tmp_path):
     children = Children(Limits())
     children.ask("looks").result(30)
-    process = children._process
+    process = children._begun.process
     children.close()
     assert process.poll() is not None
     with pytest.raises(WorkError, match="shutting down"):
@@ -223,7 +260,7 @@ def test_they_end_with_the_server(tmp_path):
 def test_they_end_where_the_server_is_killed(tmp_path):
     script = (
         "from flowpaint.web.children import Children\nfrom flowpaint.web.settings import Limits\nimport os, sys, time\n"
-        "c = Children(Limits()); c.ask('looks').result(60); print(c._process.pid, flush=True); time.sleep(60)"
+        "c = Children(Limits()); c.ask('looks').result(60); print(c._begun.process.pid, flush=True); time.sleep(60)"
     )
     server = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     pid = int(server.stdout.readline())

@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-import logging
 import os
 import subprocess
 import sys
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from .. import errors
@@ -18,7 +19,6 @@ from .settings import Limits
 
 _HEAVY = {"facts", "frame", "shots", "plan"}  # they open what users sent
 _SLOW = {"shots": 10.0, "plan": 10.0}  # they go through all of it: so many times the seconds
-_log = logging.getLogger("flowpaint.web")
 
 
 class Asks(Protocol):
@@ -41,14 +41,32 @@ class Asks(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """A process that was started, what it was asked and has not answered, and lines on their way to it; None ends those."""
+
+    process: "subprocess.Popen[bytes]"
+    asked: dict[int, "Future[dict[str, Any]]"] = field(default_factory=dict)
+    lines: "SimpleQueue[bytes | None]" = field(default_factory=SimpleQueue)
+
+    def write(self) -> None:
+        """Write the lines. A thread of its own does: while the process is busy, pipes are full, and nobody else may wait."""
+        assert self.process.stdin is not None
+        with suppress(OSError):  # lost just now: its reader tells all who wait
+            for line in iter(self.lines.get, None):
+                self.process.stdin.write(line)
+                self.process.stdin.flush()
+        with suppress(OSError):
+            self.process.stdin.close()
+
+
 class Children:
     """Tasks done in children, begun by a process that is started when it is first needed, and again if it was lost."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._asked: dict[int, Future[dict[str, Any]]] = {}
+        self._lock = threading.Lock()  # never held while anything is read or written
+        self._begun: _Begun | None = None
         self._count, self._is_ready, self._closed = 0, False, False
 
     def start(self) -> None:
@@ -66,41 +84,34 @@ class Children:
         limits = self._limits
         said = {"task": task, "values": values, "heavy": task in _HEAVY, "bytes": limits.child_bytes}
         with self._lock:
-            process = self._running()
+            begun = self._running()
             self._count += 1
-            self._asked[self._count] = future
+            begun.asked[self._count] = future
             said |= {"id": self._count, "seconds": limits.child_seconds * _SLOW.get(task, 1.0)}
-            assert process.stdin is not None
-            try:
-                process.stdin.write(json.dumps(said).encode() + b"\n")
-                process.stdin.flush()
-            except OSError:  # lost just now: its reader tells all who wait
-                _log.warning("The process for files was lost; the next task starts another.")
+        begun.lines.put(json.dumps(said).encode() + b"\n")
         return future
 
     def close(self) -> None:
         """End the process, and with it every child. What was under way raises `WorkError`."""
         with self._lock:
             self._closed = True
-            process = self._process
-        if process is None:
+            begun = self._begun
+        if begun is None:
             return
-        assert process.stdin is not None
-        with suppress(OSError):
-            process.stdin.close()
+        begun.lines.put(None)
         try:
-            process.wait(5)
+            begun.process.wait(5)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            begun.process.kill()
+            begun.process.wait()
 
-    def _running(self) -> "subprocess.Popen[bytes]":
+    def _running(self) -> _Begun:
         if self._closed:
             raise WorkError("The server is shutting down. Send the request again when it is back.")
-        if self._process is None or self._process.poll() is not None:
+        if self._begun is None or self._begun.process.poll() is not None:
             self._is_ready = False
             few = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "flowpaint.web.child", str(self._limits.children)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -110,32 +121,30 @@ class Children:
                     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)]),
                 },
             )
-            threading.Thread(target=self._listen, args=(self._process,), name="children", daemon=True).start()
-        return self._process
+            self._begun = _Begun(process)
+            threading.Thread(target=self._begun.write, name="children-ask", daemon=True).start()
+            threading.Thread(target=self._listen, args=(self._begun,), name="children", daemon=True).start()
+        return self._begun
 
-    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
-        assert process.stdout is not None
-        with process.stdout as lines:
+    def _listen(self, begun: _Begun) -> None:
+        assert begun.process.stdout is not None
+        with begun.process.stdout as lines:
             for line in lines:
                 answer = json.loads(line)
                 if "ready" in answer:
                     self._is_ready = True
                     continue
                 with self._lock:
-                    future = self._asked.pop(answer["id"], None)
+                    future = begun.asked.pop(answer["id"], None)
                 if future is not None and future.set_running_or_notify_cancel():
                     settle(future, answer)
-        process.wait()
+        begun.process.wait()
+        begun.lines.put(None)
         with self._lock:
-            if self._process is process:
-                self._is_ready = False
-                lost, self._asked = self._asked, {}
-            else:
-                lost = {}
-            if process.stdin is not None:
-                with suppress(OSError):
-                    process.stdin.close()
-        for future in lost.values():
+            if self._begun is begun:
+                self._begun, self._is_ready = None, False
+            lost = list(begun.asked.values())  # nothing more is asked of it
+        for future in lost:
             if future.set_running_or_notify_cancel():
                 future.set_exception(WorkError("The process that reads files was lost. Send the request again."))
 
