@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 AssetId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Time = Annotated[str, StringConstraints(pattern=r"^[0-9:.s]{1,32}$")]  # a frame number, seconds or a clock time
+Value = Annotated[str, StringConstraints(max_length=2000)]
 Words = Annotated[str, StringConstraints(max_length=4000)]
 Mark = Annotated[
     str, StringConstraints(pattern=r"^(auto|(click|box):[-0-9., ]{1,100}|[A-Za-z0-9_-]{1,64})$")
@@ -13,6 +14,7 @@ Mark = Annotated[
 Path = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,199}$")]
 State = Literal["queued", "running", "waiting", "done", "failed", "cancelled"]
 Kind = Literal["edit", "propagate", "deflicker", "colorize"]
+_MOST_WORDS = 100_000  # characters of all prompts of a job
 
 
 class Asset(BaseModel):
@@ -85,7 +87,7 @@ class Asked(BaseModel):
     depth: AssetId | None = None
     instruct: bool = False
     remove: bool = False
-    settings: dict[Path, str | bool | int | float] = Field(default_factory=dict, max_length=100)
+    settings: dict[Path, Value | bool | int | float] = Field(default_factory=dict, max_length=100)
     strength: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
     keep_colors: bool = False
     quality: Literal["draft", "normal", "best"] = "normal"
@@ -103,6 +105,14 @@ class Asked(BaseModel):
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "result.mp4"
     priority: int = Field(default=0, ge=-100, le=100)
     approve: bool = False
+
+    @model_validator(mode="after")
+    def _short(self) -> "Asked":
+        """Lists of jobs hold all their words: so many, of so many jobs, must fit into memory."""
+        length = sum(len(one) for one in (self.prompt, self.negative, *self.prompts.values()))
+        if length > _MOST_WORDS:
+            raise ValueError(f"all prompts together have {length:,} characters, more than {_MOST_WORDS:,}")
+        return self
 
 
 class Progress(BaseModel):

@@ -1,5 +1,6 @@
 """Jobs as answers have them: the store's rows with artifacts, names instead of paths, and the command line that does the same."""
 
+import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from .asked import ONE
 from .files import type_of
 from .service import Service, in_thread
 
-_REMEMBERED = 4096  # command lines
+_REMEMBERED = 8 << 20  # characters of command lines
 _SUFFIX_OF = {"video": "", "report": ".json", "sheet": ".sheet.png", "candidates": ".candidates.png"}
 
 
@@ -21,29 +22,35 @@ class Commands:
     """The command lines of jobs, found in a child and remembered."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, str] = OrderedDict()
+        self._known: OrderedDict[bytes, str] = OrderedDict()
+        self._length = 0
 
     async def of(self, records: Sequence[Record], names: Mapping[str, str], service: Service) -> list[str]:
         """The command line of each job."""
         jobs = [{**one.job, "output": one.name} for one in records]
-        keys = [_key(one) for one in records]
-        new = [place for place, key in enumerate(keys) if key not in self._known]
+        made = [self._known.get(_key(one)) for one in records]
+        new = [place for place, line in enumerate(made) if line is None]
         if new:
-            told = {path: name for path, name in names.items() if any(path in keys[place] for place in new)}
+            read = {path for place in new for path in _files(records[place].job)}
+            told = {path: name for path, name in names.items() if path in read}
             found = await service.work("commands", names, jobs=[jobs[place] for place in new], known=told)
-            self._known.update(zip([keys[place] for place in new], found["commands"], strict=True))
-        made = [self._known[key] for key in keys]
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
-        return made
+            for place, line in zip(new, found["commands"], strict=True):
+                made[place] = line
+                self.learn(records[place], line)
+        return [line or "" for line in made]
 
     def learn(self, record: Record, command: str) -> None:
         """Remember the command line of a job."""
-        self._known[_key(record)] = command
+        key = _key(record)
+        self._length += len(command) - len(self._known.pop(key, ""))
+        self._known[key] = command
+        while self._length > _REMEMBERED:
+            self._length -= len(self._known.popitem(last=False)[1])
 
 
-def _key(record: Record) -> str:
-    return json.dumps({**record.job, "output": record.name}, sort_keys=True)
+def _key(record: Record) -> bytes:
+    """What tells jobs apart, and is short: jobs may hold many words."""
+    return hashlib.sha256(json.dumps({**record.job, "output": record.name}, sort_keys=True).encode()).digest()
 
 
 async def job(record: Record, service: Service) -> models.Job:
