@@ -20,9 +20,6 @@ def trusted(job: Job, folder: Path) -> Job:
     `folder`.
     """
     root = folder.resolve()
-    for name in (job.input, *job.files()):
-        if not Path(name).resolve().is_relative_to(root):
-            raise InputError(f"The job reads {Path(name).name!r}, which was not uploaded. Upload the file, and name its asset.")
     for field, value in _texts(job.method):
         if field in _OUTWARD:
             raise InputError(
@@ -36,6 +33,9 @@ def trusted(job: Job, folder: Path) -> Job:
                 )
         elif field not in _NAMES and _looks_like_a_path(value):
             raise InputError(f"The setting {field}={value!r} looks like a path. Jobs sent to a server may name none.")
+    for name in (job.input, *job.files()):  # last: what is said of a recipe must not tell which files there are
+        if not Path(name).resolve().is_relative_to(root):
+            raise InputError(f"The job reads {Path(name).name!r}, which was not uploaded. Upload the file, and name its asset.")
     return job
 
 
@@ -53,7 +53,7 @@ def _texts(recipe: Any, field: str = "") -> Iterator[tuple[str, str]]:
 
 def _within(value: str, root: Path) -> bool:
     path = Path(value)
-    return path.is_absolute() and path.resolve().is_relative_to(root)
+    return path.is_absolute() and path.resolve().is_relative_to(root) and path.exists()  # what comes later was not looked at
 
 
 def _looks_like_a_path(value: str) -> bool:
