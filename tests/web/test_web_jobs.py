@@ -235,7 +235,7 @@ def test_a_plan_makes_nothing(on, asset):
         ({"settings": {"editor": "openai"}}, 422, ["an address"]),
         ({"settings": {"editor": "comfyui"}}, 422, []),
         ({"settings": {"propagate": "ebsynth"}}, 422, ["a program"]),
-        ({"settings": {"editor": "diffusion", "editor.model.weights": "/etc/passwd"}}, 422, ["not uploaded"]),
+        ({"settings": {"editor": "diffusion", "editor.model.weights": "/etc/passwd"}}, 422, ["not in the list"]),
         ({"settings": {"editor": "diffusion", "editor.model.weights": "someone/else"}}, 422, ["not in the list"]),
         ({"name": "result.exe"}, 422, ["result.exe", ".mp4"]),
         ({"name": "result"}, 422, [".mp4"]),

@@ -55,7 +55,7 @@ async def _of_form(form: uploads.Form, service: Service, owner: str) -> tuple[As
         raise Refusal(422, f"The form has a text {min(form.texts.keys() - {'job'})[:100]!r}. Send `job` and files.")
     try:
         body = json.loads(form.texts.get("job", "{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refusal(422, f"The part `job` is no JSON ({error}). Send an object.") from error
     if not isinstance(body, dict) or ("input" in body) == ("video" in form.files):
         raise Refusal(

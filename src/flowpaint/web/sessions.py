@@ -35,11 +35,13 @@ def session_for(token: str, now: float | None = None) -> str:
 def token_of(session: str, settings: Settings, now: float | None = None) -> str | None:
     """The token that a cookie's value stands for, None where it stands for none, or did for too long."""
     begun, _, signature = session.partition(".")
+    if not (begun.isascii() and begun.isdecimal() and len(begun) < 16):  # Python reads no numbers of thousands of digits
+        return None
     found = None
     for token in settings.tokens:
         if hmac.compare_digest(_sign(token, begun).encode(), signature.encode("utf-8", "replace")):
             found = token
-    age = (time.time() if now is None else now) - (int(begun) if begun.isdecimal() and begun.isascii() else 0)
+    age = (time.time() if now is None else now) - int(begun)
     return found if -60 <= age <= LASTS else None
 
 

@@ -1,0 +1,110 @@
+"""What somebody who wishes the server ill sends, and what would have become of it."""
+
+import json
+
+import pytest
+
+from flowpaint.web import sessions, views
+from flowpaint.web.settings import Settings
+from rest_parts import a_video, ask, client, is_problem, upload
+
+TOKENS = ("alice-token-1", "bob-token-22")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return a_video(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A server without tokens that many tests share."""
+    return client(tmp_path_factory.mktemp("here"))
+
+
+@pytest.fixture(scope="module")
+def asset(here, clip):
+    return upload(here, clip)
+
+
+# -------------------------------------------------------------------------------------------------------------- headers
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://127.0.0.1:7860@[", "", "//"])
+def test_an_origin_that_is_no_address_is_another_site(here, origin):
+    assert is_problem(here.delete("/v1/jobs/a", headers={"origin": origin}), 403, "another site")
+
+
+@pytest.mark.parametrize("begun", ["9" * 5000, "9" * 16, "-1", "1e3", " 1", "\u0661"])
+def test_a_session_of_no_time_is_none(tmp_path, begun):
+    settings = Settings(data=tmp_path, tokens=TOKENS)
+    assert sessions.token_of(f"{begun}.{sessions._sign(TOKENS[0], begun)}", settings, now=1e9) is None
+
+
+def test_a_cookie_of_thousands_of_digits_is_not_logged_in(tmp_path):
+    on = client(tmp_path, tokens=TOKENS)
+    assert is_problem(on.get("/v1/jobs", headers={"cookie": f"{sessions.COOKIE}={'9' * 5000}.x"}), 401)
+
+
+# --------------------------------------------------------------------------------------------------------------- bodies
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"input":' * 100_000, '{"input": "a", "seed": ' + "9" * 5000 + "}"])
+def test_a_form_s_job_of_no_end_is_no_json(here, text):
+    assert is_problem(here.post("/v1/plans", files={"job": (None, text)}), 422, "no JSON")
+
+
+def test_all_prompts_together_have_a_length(here, asset):
+    said = {"input": asset["id"], "method": "fresco"}
+    words = {str(number): "w" * 3999 for number in range(25)}
+    assert is_problem(here.post("/v1/jobs", json={**said, "prompts": words, "negative": "w" * 26}), 422, "100,001")
+    answer = here.post("/v1/jobs", json={**said, "prompts": words, "negative": "w" * 25})
+    assert answer.status_code == 202, answer.text
+    assert here.delete(f"/v1/jobs/{answer.json()['id']}").status_code == 200
+
+
+def test_a_setting_has_a_length(here, asset):
+    said = {"input": asset["id"], "settings": {"editor": "w" * 2001}}
+    assert is_problem(here.post("/v1/jobs", json=said), 422, "2000")
+
+
+def test_few_command_lines_are_remembered(tmp_path, clip, monkeypatch):
+    monkeypatch.setattr(views, "_REMEMBERED", 5000)
+    on = client(tmp_path)
+    asset = upload(on, clip)
+    jobs = [ask(on, asset, method="fresco", prompt=f"{number}", negative="w" * 1000) for number in range(12)]
+    kept = on.service.commands
+    assert 3000 < sum(map(len, kept._known.values())) == kept._length <= 5000
+    assert max(map(len, kept._known)) == 32
+    shown = on.get("/v1/jobs").json()["jobs"]  # more than are remembered
+    assert [one["command"] for one in shown] == [one["command"] for one in reversed(jobs)]
+    assert all(f" {number} " in f"{one['command']} " for number, one in enumerate(jobs))
+    assert kept._length <= 5000
+    asked = on.service.asks.asked
+    asked.clear()
+    assert on.get(f"/v1/jobs/{jobs[0]['id']}").json()["command"] == jobs[0]["command"]
+    again = len(asked)
+    on.get(f"/v1/jobs/{jobs[0]['id']}")
+    assert len(asked) == again
+
+
+# ------------------------------------------------------------------------------------------------------------ the machine
+
+
+@pytest.mark.parametrize("field", ["model.weights", "model.controlnets"])
+def test_no_answer_tells_which_files_there_are(here, asset, tmp_path, field):
+    there, absent = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    there.write_bytes(b"x")
+    answers = []
+    for path in (there, absent):
+        said = {"input": asset["id"], "method": "fresco", "prompt": "x", "settings": {field: str(path)}}
+        answer = here.post("/v1/jobs", json=said)
+        assert answer.status_code == 422
+        answers.append(json.dumps(answer.json()).replace(path.name, "NAME"))
+    assert answers[0] == answers[1]
+
+
+def test_what_is_not_yet_there_is_not_trusted(here, asset):
+    later = here.service.store.folder / "jobs" / "later" / "model.safetensors"
+    said = {"input": asset["id"], "method": "fresco", "prompt": "x", "settings": {"model.weights": str(later)}}
+    assert is_problem(here.post("/v1/jobs", json=said), 422, "not in the list")
