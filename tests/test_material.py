@@ -1,5 +1,11 @@
 """What an upload is: told by how it begins, before anything that would follow its contents elsewhere opens it."""
 
+import io
+import struct
+import zlib
+
+import av
+import av.logging
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,3 +70,41 @@ def test_a_frame_is_made_small(tmp_path):
     for number in (-1, 5):
         with pytest.raises(VideoError, match="has 5"):
             api.take_frame(path, number, side=30, out=tmp_path / "f.jpg")
+
+
+def text_png(kind, inside):
+    """A good PNG with a chunk of text that unpacks to so many bytes."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    buffer = io.BytesIO()
+    Image.fromarray(smooth(40, 60)).save(buffer, "PNG")
+    good = buffer.getvalue()
+    return good[:33] + chunk(kind, b"a\0\0" + zlib.compress(bytes(inside))) + good[33:]
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+def test_a_picture_with_a_bomb_of_words_is_none(tmp_path, kind):
+    path = tmp_path / "0000"
+    path.write_bytes(text_png(kind, 1000))
+    assert api.facts(path, **LIMITS)["kind"] == "picture"
+    path.write_bytes(text_png(kind, 8 << 20))
+    with pytest.raises(VideoError, match="cannot be read as a picture"):
+        api.facts(path, **LIMITS)
+
+
+def test_a_call_under_a_video_s_head_is_not_answered(tmp_path):
+    """FFmpeg takes this for SDP, the description of a stream that comes over the network."""
+    text = b"G=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
+    path = tmp_path / "0000"
+    path.write_bytes(text.ljust(188, b" ") + b"G")
+    assert suffix_of(path) == (".ts", False)
+    av.logging.set_level(av.logging.DEBUG)
+    try:
+        with av.logging.Capture() as said, pytest.raises(VideoError):
+            api.facts(path, **LIMITS)
+    finally:
+        av.logging.set_level(None)
+    assert any(name == "sdp" for _, name, _ in said)  # so it was taken for that
+    assert not any(name == "rtp" or "codec" in text for _, name, text in said)  # and nothing in it was followed

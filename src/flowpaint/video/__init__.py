@@ -6,7 +6,7 @@
 from .border import Progress, Warn
 from .encoding import Encoding, check
 from .picture import picture_size, read_picture, write_picture
-from .probe import Facts, Track, probe, read_comment
+from .probe import Facts, Track, container_of, probe, read_comment
 from .read import read
 from .shots import shots
 from .write import write
@@ -18,6 +18,7 @@ __all__ = [
     "Track",
     "Warn",
     "check",
+    "container_of",
     "picture_size",
     "probe",
     "read",

@@ -56,7 +56,9 @@ def picture_size(path: Path) -> tuple[int, int, int]:
             if _orientation(image) in (5, 6, 7, 8):
                 width, height = height, width
             return height, width, 16 if _is_deep(image, path) else 8
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, VideoError):
+            raise
         raise VideoError(f"{path} cannot be read as a picture ({error}). Save it again as PNG or JPEG.") from error
 
 

@@ -1,5 +1,6 @@
 """The facts about a video file, read without decoding more than its first frame."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -88,6 +89,18 @@ def probe(path: str | Path) -> Facts:
             ),
             comment=_comment(container),
         )
+
+
+def container_of(path: str | Path, allowed: Iterable[str]) -> str:
+    """FFmpeg's name for the kind of a file, one of the `allowed`: files of other kinds are not followed to where they lead.
+
+    FFmpeg goes by content, and some kinds are lists of other files and of addresses. Raises `VideoError` for those not allowed.
+    """
+    path = Path(path)
+    check_file(path)
+    kinds = {"format_whitelist": ",".join(sorted(allowed)), "protocol_whitelist": "file"}
+    with reading(path), av.open(address(path), metadata_errors="replace", options=kinds) as container:
+        return container.format.name
 
 
 def read_comment(path: str | Path) -> str:
