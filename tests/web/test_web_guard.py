@@ -134,7 +134,7 @@ def test_no_other_site_reads_an_answer(here):
 @pytest.mark.parametrize("path", ["/healthz", "/v1/looks", "/v1/nothing", "/openapi.json", "/login", "/metrics"])
 def test_every_answer_says_what_it_may_not_be_used_for(here, path):
     headers = here.get(path).headers
-    assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+    assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
     assert headers["x-frame-options"] == "DENY" and "frame-ancestors 'none'" in headers["content-security-policy"]
     assert ("default-src 'none'" in headers["content-security-policy"]) == (path != "/login")
     assert "http" not in headers["content-security-policy"]
@@ -210,6 +210,14 @@ def test_a_browser_logs_in_and_out(exposed):
     assert exposed.get("/v1/jobs", headers={"authorization": "Bearer wrong-token"}).status_code == 401
     assert exposed.post("/logout", headers={"origin": home}).status_code == 204
     assert exposed.get("/v1/jobs").status_code == 401
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_where_the_page_came_by_tls_the_cookie_goes_by_no_other_way(gate, scheme):
+    headers = {"origin": f"{scheme}://studio.example:7860"}  # as a browser says it to a web server before this one
+    answer = gate.post("/login", data={"token": TOKENS[0]}, headers=headers, follow_redirects=False)
+    assert answer.status_code == 303 and ("Secure" in answer.headers["set-cookie"]) == (scheme == "https")
+    gate.cookies.clear()
 
 
 def test_a_program_may_log_in_too(exposed):

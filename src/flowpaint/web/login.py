@@ -56,7 +56,7 @@ async def login(request: Request, service: Here, next_: Next = "/") -> Response:
         max_age=sessions.LASTS,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure="https" in (request.url.scheme, request.headers.get("origin", "").partition(":")[0]),  # TLS may end before us
     )
     return answer
 
