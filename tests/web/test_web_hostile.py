@@ -1,10 +1,12 @@
 """What somebody who wishes the server ill sends, and what would have become of it."""
 
+import asyncio
 import json
 
 import pytest
 
-from flowpaint.web import sessions, views
+from flowpaint.web import guard, sessions, views
+from flowpaint.web.metrics import Meter
 from flowpaint.web.settings import Settings
 from rest_parts import a_video, ask, client, is_problem, upload
 
@@ -86,6 +88,47 @@ def test_few_command_lines_are_remembered(tmp_path, clip, monkeypatch):
     again = len(asked)
     on.get(f"/v1/jobs/{jobs[0]['id']}")
     assert len(asked) == again
+
+
+# -------------------------------------------------------------------------------------------------------------- slowness
+
+
+def slowly(settings, kind, pieces, pause):
+    """The status for a body that comes in pieces with pauses, then nothing more; None where the application had all of it."""
+    status = []
+
+    async def app(scope, receive, send):
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            pass
+        await asyncio.wait([asyncio.ensure_future(receive())], timeout=0.2)  # which has no end now
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive():
+        await asyncio.sleep(pause if pieces else 60)
+        return {"type": "http.request", "body": b"x", "more_body": pieces.pop()}
+
+    async def send(message):
+        status.append(message.get("status"))
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", kind)]
+    scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "headers": headers, "query_string": b""}
+    asyncio.run(guard.Guard(app, settings, Meter(None))(scope, receive, send))
+    return status[0]
+
+
+@pytest.mark.parametrize(
+    "kind, pieces, pause, status",
+    [
+        (b"application/json", [True], 0, 408),
+        (b"application/json", [True] * 6, 0.04, 408),  # a byte now and then
+        (b"application/json", [False, True], 0.04, 200),
+        (b"multipart/form-data; boundary=b", [True], 0, 408),
+        (b"multipart/form-data; boundary=b", [False] + [True] * 5, 0.04, 200),  # an upload may last
+    ],
+)
+def test_a_body_comes_soon_or_not_at_all(tmp_path, monkeypatch, kind, pieces, pause, status):
+    monkeypatch.setattr(guard, "_PATIENCE", 0.15)
+    assert slowly(Settings(data=tmp_path), kind, list(pieces), pause) == status
 
 
 # ------------------------------------------------------------------------------------------------------------ the machine

@@ -8,13 +8,18 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
-from rest_parts import a_video
+from flowpaint.web import wire
+from flowpaint.web.app import create_app
+from flowpaint.web.settings import Settings
+from rest_parts import Direct, a_video
 
 pytestmark = pytest.mark.slow
 
@@ -64,17 +69,17 @@ def test_it_is_soon_there(served):
 def raw(address, head, chunks=()):
     """What comes back for bytes that are sent as they are: the status, and how many bytes were taken."""
     host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as wire:
-        wire.sendall(head)
+    with socket.create_connection((host, int(port)), timeout=10) as held:
+        held.sendall(head)
         sent = 0
         try:
             for chunk in chunks:
-                wire.sendall(chunk)
+                held.sendall(chunk)
                 sent += len(chunk)
         except (BrokenPipeError, ConnectionResetError):
             pass
         try:
-            answer = wire.recv(65536)
+            answer = held.recv(65536)
         except ConnectionResetError:
             answer = b""
     return answer, sent
@@ -169,3 +174,36 @@ def wait_for(on, path, state):
         assert found["state"] in ("queued", "running"), found
         time.sleep(0.05)
     raise AssertionError(found)
+
+
+def test_a_connection_without_a_request_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(wire, "_PATIENCE", 0.4)
+    app = create_app(Settings(data=tmp_path), asks=Direct())
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="warning", http=wire.Impatient))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    ask = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    try:
+        for pieces in ([], [ask[:20], b"X"], [ask, ask[:20]]):
+            with socket.create_connection(("127.0.0.1", port), timeout=4) as held:
+                begun, said = time.monotonic(), b""
+                for piece in pieces:
+                    held.sendall(piece)
+                    time.sleep(0.2)
+                while piece := held.recv(1 << 16):
+                    said += piece
+                assert 0.3 < time.monotonic() - begun < 2
+                assert said.startswith(b"HTTP/1.1 200" if pieces and pieces[0] == ask else b"")
+        with socket.create_connection(("127.0.0.1", port), timeout=4) as used:  # the body of a request is none of its head
+            used.sendall(
+                b"POST /v1/plans HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+            )
+            time.sleep(0.8)
+            used.sendall(b"{}")
+            assert used.recv(1 << 16).startswith(b"HTTP/1.1 422")
+    finally:
+        server.should_exit = True
+        thread.join(10)

@@ -4,6 +4,7 @@ Without tokens the server listens on loopback alone; there the danger is a page 
 that it has pointed here (so the Host has to be a loopback name) or by posting across sites (so the Origin has to be ours).
 """
 
+import asyncio
 import time
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +19,7 @@ from .problems import Refusal
 from .settings import Settings, is_loopback
 
 OPEN = {"/healthz", "/readyz", "/login"}  # whoever asks
+_PATIENCE = 60.0  # seconds for a body, or for the next piece of an upload
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _PROGRAMS = ("/v1/", "/openapi.json", "/healthz", "/readyz", "/metrics")
 _STRICT = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -149,20 +151,29 @@ class Guard:
     # ------------------------------------------------------------------------------------------------------------- how much
 
     def _limited(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
-        """`receive`, which raises `Refusal` (413) as soon as a body is larger than it may be."""
-        limits = self._settings.limits
-        most = limits.upload_bytes + limits.body_bytes if _is_multipart(headers) else limits.body_bytes
+        """`receive`, which raises `Refusal` as soon as a body is larger than it may be (413), or nothing comes of it (408)."""
+        limits, is_upload = self._settings.limits, _is_multipart(headers)
+        most = limits.upload_bytes + limits.body_bytes if is_upload else limits.body_bytes
         said = headers.get("content-length", "")
         too_large = Refusal(
             413, f"The request is larger than {most:,} bytes. Send a smaller file.", headers={"connection": "close"}
         )
         if said.isdecimal() and int(said) > most:
             raise too_large
-        seen = 0
+        seen, has_more, begun = 0, True, time.monotonic()
 
         async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, has_more
+            if not has_more:
+                return await receive()  # until the asker has gone
+            now = time.monotonic()
+            try:  # an upload may last, all else has to be there soon
+                message = await asyncio.wait_for(receive(), _PATIENCE if is_upload else max(0.0, begun + _PATIENCE - now))
+            except TimeoutError:
+                raise Refusal(
+                    408, f"Nothing came for {_PATIENCE:.0f} s. Send the request again.", headers={"connection": "close"}
+                ) from None
+            has_more = message.get("more_body", False)
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > most:

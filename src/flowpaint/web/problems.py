@@ -20,6 +20,7 @@ _TITLES = {
     403: "Refused",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "In conflict with what is there",
     413: "Too large",
     415: "Of a kind that is not taken",

@@ -13,6 +13,7 @@ from ..jobs import Crew
 from ..jobs.locks import Lock
 from .app import create_app
 from .settings import Settings
+from .wire import Impatient, allow_connections
 
 _BACKLOG = 512
 _ROOM = 0.9  # of the quota, to which the data folder is cleared: the rest is for the next uploads
@@ -24,6 +25,7 @@ def serve(settings: Settings, *, workers: int = 1, tell: Callable[[str], None] =
 
     Raises `InputError` for an address that cannot be listened on, and where another server has the data folder.
     """
+    allow_connections()
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(settings), _listening(settings) as listener:
         app = create_app(settings)
@@ -32,6 +34,7 @@ def serve(settings: Settings, *, workers: int = 1, tell: Callable[[str], None] =
         crew = Crew(settings.data, workers=workers, seconds=limits.job_seconds, quota=kept, tell=tell)
         config = uvicorn.Config(
             app,
+            http=Impatient,
             log_level="warning",
             access_log=False,
             server_header=False,
