@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from flowpaint import api, video
-from flowpaint.errors import ConfigError, InputError
-from flowpaint.jobs import Crew, JobStore, Queue
+from flowpaint.errors import ConfigError, InputError, WorkError
+from flowpaint.jobs import Crew, JobStore, Queue, work
 from flowpaint.jobs import pulse as pulses
 from flowpaint.jobs.work import attempt
 from video_files import make, smooth
@@ -112,6 +112,40 @@ def test_a_job_that_takes_too_long_fails(store, queue, film):
     attempt(queue, queue.claim("here"), seconds=0.3)
     job = store.get("", key)
     assert (job.state, job.code) == ("failed", 1) and "took longer than 0 s" in job.error
+
+
+def test_a_job_that_does_not_heed_its_end_fails_all_the_same(store, queue, film, monkeypatch):
+    """Else the next worker would begin it anew, and the one after that."""
+    left = threading.Event()
+    monkeypatch.setattr(pulses, "_PATIENCE", 0.1)
+    monkeypatch.setattr(pulses.os, "_exit", lambda code: left.set())
+    key = submit(store, film)
+    with pulses.Pulse(queue, queue.claim("here"), show=lambda: None, seconds=0.1) as pulse:
+        try:
+            until(lambda: False, seconds=5)
+        except WorkError:  # as something in the job may take it
+            assert left.wait(5)
+    job = store.get("", key)
+    assert (job.state, job.code) == ("failed", 1) and "took longer than" in job.error
+    assert pulse.has_interrupted and queue.lose("here") == []
+
+
+def test_a_worker_that_was_taken_off_a_job_does_no_other(store, queue, film, monkeypatch):
+    """It may have been amidst an import; what is half imported fails ever after."""
+    first, second, third = (submit(store, film, end="2") for _ in range(3))
+    whole = work._do
+
+    def half(queue, job, pulse):
+        if job.id != second:
+            return whole(queue, job, pulse)
+        store.cancel("", second)
+        until(lambda: False, seconds=5)
+
+    monkeypatch.setattr(work, "_do", half)
+    end = time.monotonic() + 20
+    work.serve(store.folder, "worker-0", lambda: time.monotonic() < end)
+    assert [store.get("", key).state for key in (first, second, third)] == ["done", "cancelled", "queued"]
+    assert time.monotonic() < end
 
 
 def test_warnings_become_events(store, queue, film):

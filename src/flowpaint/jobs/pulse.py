@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 import numpy as np
@@ -42,6 +43,7 @@ class Pulse:
         self._over = threading.Event()
         self._leaving = threading.Lock()
         self._why: BaseException = Abandoned()
+        self.has_interrupted = False
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
     def told(self, stage: str, done: int, total: int) -> None:
@@ -67,6 +69,7 @@ class Pulse:
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         del number, frame
+        self.has_interrupted = True
         raise self._why
 
     def _beat(self) -> None:
@@ -116,4 +119,7 @@ class Pulse:
             self._why = why
             _thread.interrupt_main()
         if not self._over.wait(_PATIENCE):
+            if isinstance(why, WorkError):  # else the next worker would begin the job anew
+                with suppress(WorkError):
+                    self._queue.fail(self._job, why.exit_code, str(why))
             os._exit(GONE)

@@ -47,7 +47,7 @@ def lock_of(folder: Path, slot: str) -> Lock:
 def serve(folder: Path, slot: str, alive: Callable[[], bool], *, seconds: float | None = None) -> None:
     """Do jobs from the store in `folder` while `alive()`, as the worker of `slot`, each for `seconds` at most.
 
-    Waits where another one still has the slot.
+    Waits where another one still has the slot, and leaves early after a job that it was taken off.
     """
     queue, lock = Queue(JobStore(folder)), lock_of(folder, slot)
     with lock.waited_for(alive) as is_ours:
@@ -59,14 +59,20 @@ def serve(folder: Path, slot: str, alive: Callable[[], bool], *, seconds: float 
             if job is None:
                 time.sleep(_IDLE)
             else:
-                attempt(queue, job, show=lock.show, seconds=seconds)
+                if not attempt(queue, job, show=lock.show, seconds=seconds):
+                    return  # the crew starts another process
 
 
-def attempt(queue: Queue, job: Record, *, show: Callable[[], None] = lambda: None, seconds: float | None = None) -> None:
-    """Do one job that was claimed, and say in the store what came of it. `show` is called all the time, to say that it lives."""
+def attempt(queue: Queue, job: Record, *, show: Callable[[], None] = lambda: None, seconds: float | None = None) -> bool:
+    """Do one job that was claimed, and say in the store what came of it. `show` is called all the time, to say that it lives.
+
+    Whether this process may do another: not where it was taken off the job, for that may have been amidst an import, and what is
+    half imported fails ever after.
+    """
+    pulse = Pulse(queue, job, show=show, seconds=seconds)
     try:
         try:
-            with Pulse(queue, job, show=show, seconds=seconds) as pulse, _logged(queue, job):
+            with pulse, _logged(queue, job):
                 end = _do(queue, job, pulse)
         except Exception as error:
             end = _failing(queue, job, error)
@@ -77,6 +83,7 @@ def attempt(queue: Queue, job: Record, *, show: Callable[[], None] = lambda: Non
     except Stopped:
         _insisted(lambda: queue.give_back(job))
         raise
+    return not pulse.has_interrupted
 
 
 def _do(queue: Queue, job: Record, pulse: Pulse) -> Callable[[], bool]:
