@@ -197,6 +197,7 @@ def test_approved_as_it_is(store, queue):
 
 def test_approved_with_another_picture(store, queue, tmp_path):
     key = waiting(store, queue)
+    (tmp_path / "mine.png").touch()
     job = store.approve("me", key, keyframe=tmp_path / "mine.png")
     assert (job.approve, job.job["keyframes"]) == (False, {"3": str(tmp_path / "mine.png")})
 
@@ -296,6 +297,43 @@ def test_removing_takes_everything(store, queue):
     assert not job.folder.exists() and store.events(key) == []
     with pytest.raises(Unknown):
         store.get("me", key)
+
+
+def test_of_two_who_remove_a_job_one_is_told_that_it_is_gone(store, queue, monkeypatch):
+    submit(store)
+    job = queue.claim("w")
+    queue.finish(job, 1)
+    whole, other = store.get, JobStore(store.folder)
+
+    def late(owner, key):
+        found = whole(owner, key)
+        if monkeypatch.undo() is None:
+            other.remove(owner, key)
+        return found
+
+    monkeypatch.setattr(store, "get", late)
+    with pytest.raises(Unknown):
+        store.remove("me", job.id)
+
+
+def test_a_job_is_not_there_without_what_it_reads(store, tmp_path):
+    mine, others = asset(store, tmp_path), asset(store, tmp_path, owner="you")
+    kept = submit(store, reads=[mine.id], once="a")
+    store.cancel("me", kept.id)
+    store.remove_asset("me", mine.id)  # between the look at it and the job
+    for gone in (mine.id, others.id):
+        with pytest.raises(Unknown, match=gone):
+            submit(store, reads=[gone])
+    assert [job.id for job in store.jobs("me")] == [kept.id]
+    assert submit(store, reads=[mine.id], once="a").id == kept.id
+
+
+def test_a_picture_that_is_gone_approves_nothing(store, queue, tmp_path):
+    key = submit(store, approve=True).id
+    queue.wait(queue.claim("w"), '{"frame": 0, "path": "first.png"}')
+    with pytest.raises(Unknown):
+        store.approve("me", key, keyframe=tmp_path / "gone.png")
+    assert store.get("me", key).state == "waiting"
 
 
 def test_cleaning_keeps_to_the_quota(store, queue, tmp_path):

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,16 +85,20 @@ class JobStore:
         priority: int = 0,
         approve: bool = False,
         once: str | None = None,
+        reads: Iterable[str] = (),
     ) -> Record:
         """The job, queued. Of those that wait, the one of the highest priority is taken, then the oldest.
 
         With `approve` it stops after its first frame, until that one is approved. What its owner asks for again under the same
-        name `once` is the job that is there: whoever got no answer may ask again.
+        name `once` is the job that is there: whoever got no answer may ask again. Raises `Unknown` where an asset that it `reads`
+        is not there (any more).
         """
         key = secrets.token_hex(12)
         with self.database.writing() as tables:
             if once is not None and (found := self._asked(tables, owner, once)) is not None:
                 return record(found, self.folder)
+            for one in reads:
+                self.asset(owner, one)  # nobody can delete it now, before the job is there
             said = (json.dumps(dict(job)), json.dumps(dict(request)))
             tables.execute(
                 "INSERT INTO jobs (id, owner, state, priority, created, name, approve, job, request, once) "
@@ -161,6 +165,7 @@ class JobStore:
         with self.database.writing() as tables:
             gone = tables.execute(f"DELETE FROM jobs WHERE id = ? AND state IN ({_ENDED})", (key,))
             if not gone.rowcount:
+                self.get(owner, key)  # another request may have removed it just now
                 raise InputError(f"The job {key} has not ended. Cancel it first.")
             tables.execute("DELETE FROM events WHERE job = ?", (key,))
         shutil.rmtree(found.folder, ignore_errors=True)
@@ -175,6 +180,8 @@ class JobStore:
             if row is None:
                 state = self.get(owner, key).state
                 raise InputError(f"The job {key} is {state}: it waits for no approval. Ask for one with `approve`.")
+            if keyframe is not None and not keyframe.exists():
+                raise Unknown("The picture was deleted just now. Upload it again.")
             job, first = json.loads(row["job"]), json.loads(row["first"])
             if seed is not None:
                 job["seed"] = seed

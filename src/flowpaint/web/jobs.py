@@ -1,5 +1,6 @@
 """Jobs: asked for, looked at, approved, cancelled, and what they made."""
 
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -44,6 +45,7 @@ async def submit(
             priority=wanted.priority,
             approve=wanted.approve,
             once=idempotency_key,
+            reads=[Path(path).parent.name for path in planned.names],
         )
     )
     service.commands.learn(made, planned.command)
