@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 
 import pytest
 
@@ -129,6 +130,37 @@ def slowly(settings, kind, pieces, pause):
 def test_a_body_comes_soon_or_not_at_all(tmp_path, monkeypatch, kind, pieces, pause, status):
     monkeypatch.setattr(guard, "_PATIENCE", 0.15)
     assert slowly(Settings(data=tmp_path), kind, list(pieces), pause) == status
+
+
+# ------------------------------------------------------------------------------------------------------ many at the same time
+
+
+def test_streams_that_are_opened_at_once_are_counted(tmp_path, clip):
+    on = client(tmp_path, limits={"streams": 3})
+    job = ask(on, upload(on, clip))
+    threads = [threading.Timer(1.5, lambda: on.delete(f"/v1/jobs/{job['id']}"))]
+    statuses = []
+    for _ in range(9):
+        threads.append(threading.Thread(target=lambda: statuses.append(on.get(f"/v1/jobs/{job['id']}/events").status_code)))
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert sorted(statuses) == [200] * 3 + [429] * 6
+    assert on.service.streams == {"": 0}
+
+
+def test_a_frame_of_what_is_deleted_meanwhile_is_not_found(tmp_path, clip):
+    on = client(tmp_path)
+    asset = upload(on, clip)
+    whole = on.service.asks.ask
+
+    def ask_late(task, **values):
+        on.service.store.remove_asset("", asset["id"])
+        return whole(task, **values)
+
+    on.service.asks.ask = ask_late
+    assert is_problem(on.get(f"/v1/assets/{asset['id']}/frames/1"), 404, asset["id"])
 
 
 # ------------------------------------------------------------------------------------------------------------ the machine

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 
-from ..errors import InputError
+from ..errors import FlowpaintError, InputError
 from ..jobs.records import Asset
 from . import models, uploads
 from .document import BINARY, UPLOAD, binary
@@ -103,11 +103,15 @@ async def one_frame(
     folder = asset.path.parent / "frames"
     path = folder / f"{side}-{number}.jpg"
     if not path.exists():
-        await in_thread(_make_way, folder)
         names = {str(asset.path): asset.name}
         made = folder / f"{secrets.token_hex(6)}.jpg"  # two may make the same one at a time
-        await service.work("frame", names, path=str(asset.path), number=number, side=side, out=str(made))
-        await in_thread(made.replace, path)
+        try:
+            await in_thread(_make_way, folder)
+            await service.work("frame", names, path=str(asset.path), number=number, side=side, out=str(made))
+            await in_thread(made.replace, path)
+        except (FlowpaintError, FileNotFoundError):
+            await in_thread(service.store.asset, owner, key)  # that is why, where it was deleted meanwhile
+            raise
     return await in_thread(lambda: served(request, path, name=f"{asset.name}.{number}.jpg"))
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query
 from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ..jobs.records import Unknown
 from .document import STREAM
@@ -36,15 +37,21 @@ async def events(
     said = last_event_id or ""
     start = int(said) if said.isascii() and said.isdecimal() and len(said) < 19 else after
     await in_thread(service.store.get, owner, key)
-    service.check_streams(owner)
+    return _Counted(service, owner, _happening(service, owner, key, start))
 
-    async def stream() -> AsyncIterator[bytes]:
-        with service.streaming(owner):  # here, for nobody may come to read it
-            async for one in _happening(service, owner, key, start):
-                yield one
 
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)
+class _Counted(StreamingResponse):
+    """A stream that counts as its owner's from before its head is sent until it ends, also where nobody comes to read it."""
+
+    def __init__(self, service: Service, owner: str, events: AsyncIterator[bytes]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._service, self._owner = service, owner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. Raises `Refusal` (429) where too many are open."""
+        with self._service.streaming(self._owner):
+            await super().__call__(scope, receive, send)
 
 
 async def _happening(service: Service, owner: str, key: str, after: int) -> AsyncIterator[bytes]:
