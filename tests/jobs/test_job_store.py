@@ -1,5 +1,6 @@
 """The job store: what was answered is kept, owners are apart, a job is one worker's at a time and ends once."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -373,6 +374,25 @@ def test_cleaning_takes_what_is_nobodys(store, queue, tmp_path, monkeypatch):
     clean(store)
     assert job.folder.exists() and film.path.exists()
     assert not any((store.folder / name).exists() for name in ("jobs/stray", "assets/stray", "incoming/part"))
+
+
+def test_an_upload_that_takes_long_is_somebodys(store):
+    slow, left = store.folder / "incoming/slow", store.folder / "incoming/left"
+    for place in (slow, left):
+        place.mkdir()
+        (place / "0000").write_bytes(b"x")
+        for path in (place / "0000", place):
+            os.utime(path, (1, 1))
+    os.utime(slow / "0000")  # a piece was written just now
+    clean(store)
+    assert (slow / "0000").exists() and not left.exists()
+
+
+def test_the_database_is_its_owners_alone_wherever_it_is(tmp_path):
+    (tmp_path / "open").mkdir(mode=0o755)
+    store = JobStore(tmp_path / "open")
+    submit(store)
+    assert [one.name for one in store.folder.glob("jobs.db*") if one.stat().st_mode & 0o077] == []
 
 
 def test_files_of_cancelled_jobs_go(store, queue):

@@ -139,7 +139,7 @@ def test_a_worker_that_was_taken_off_a_job_does_no_other(store, queue, film, mon
         if job.id != second:
             return whole(queue, job, pulse)
         store.cancel("", second)
-        until(lambda: False, seconds=5)
+        return until(lambda: False, seconds=5)
 
     monkeypatch.setattr(work, "_do", half)
     end = time.monotonic() + 20

@@ -31,13 +31,19 @@ def clean(store: JobStore, *, quota: int | None = None) -> int:
     return used
 
 
+def _touched(path: Path) -> float:
+    """When something was last written there: an upload may take hours, and its folder does not tell."""
+    times: list[float] = [one.stat().st_mtime for one in (path, *(path.iterdir() if path.is_dir() else ()))]
+    return max(times)
+
+
 def _strays(store: JobStore) -> Iterator[Path]:
     """Folders and files that have been nobody's for some time."""
     before = time.time() - _STALE
     places = [*(store.folder / "incoming").iterdir(), *(store.folder / "assets").iterdir(), *(store.folder / "jobs").iterdir()]
     for path in places:
         try:
-            is_old = path.stat().st_mtime < before
+            is_old = _touched(path) < before
         except FileNotFoundError:
             continue
         if is_old and (path.parent.name == "incoming" or not store.is_known(path)):

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import WorkError
@@ -70,6 +70,8 @@ class Database:
         self._path = path
         self._local = threading.local()
         with _disk(path):
+            with suppress(OSError):  # SQLite then says why
+                path.touch(mode=0o600)  # the folder may be open to others
             connection = self._connection()
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found not in (0, _VERSION):
