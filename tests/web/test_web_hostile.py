@@ -3,10 +3,11 @@
 import asyncio
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from flowpaint.web import guard, sessions, views
+from flowpaint.web import guard, sessions, uploads, views
 from flowpaint.web.metrics import Meter
 from flowpaint.web.settings import Settings
 from rest_parts import a_video, ask, client, is_problem, upload
@@ -38,6 +39,11 @@ def test_an_origin_that_is_no_address_is_another_site(here, origin):
     assert is_problem(here.delete("/v1/jobs/a", headers={"origin": origin}), 403, "another site")
 
 
+def test_where_there_are_no_tokens_a_token_excuses_nothing(here):
+    headers = {"origin": "http://evil.example", "authorization": "Bearer anything"}
+    assert is_problem(here.delete("/v1/jobs/a", headers=headers), 403, "another site")
+
+
 @pytest.mark.parametrize("begun", ["9" * 5000, "9" * 16, "-1", "1e3", " 1", "\u0661"])
 def test_a_session_of_no_time_is_none(tmp_path, begun):
     settings = Settings(data=tmp_path, tokens=TOKENS)
@@ -64,6 +70,16 @@ def test_all_prompts_together_have_a_length(here, asset):
     answer = here.post("/v1/jobs", json={**said, "prompts": words, "negative": "w" * 25})
     assert answer.status_code == 202, answer.text
     assert here.delete(f"/v1/jobs/{answer.json()['id']}").status_code == 200
+
+
+def test_an_upload_of_no_said_length_leaves_the_store_its_room(here, monkeypatch):
+    free = [uploads._RESERVE + (1 << 20)] * 2  # asked before it comes, and with each piece that is written
+    monkeypatch.setattr(uploads.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free.pop() if free else 0))
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    pieces = iter([head, *[bytes(1 << 19)] * 12, b"\r\n--b--\r\n"])
+    answer = here.post("/v1/assets", content=pieces, headers={"content-type": "multipart/form-data; boundary=b"})
+    assert is_problem(answer, 507, "no room", code=1)
+    assert not any((here.service.store.folder / "incoming").iterdir())
 
 
 def test_a_setting_has_a_length(here, asset):

@@ -119,7 +119,7 @@ class Guard:
         if not self._settings.tokens and not is_loopback(_hostname(headers.get("host", ""))):
             raise Refusal(403, f"The host {headers.get('host', '')!r} is not this machine's own. Use http://127.0.0.1.")
         given = sessions.bearer(headers.get("authorization", ""))
-        _check_origin(scope, headers, has_token=given is not None)
+        _check_origin(scope, headers, has_token=given is not None and bool(self._settings.tokens))
         if not self._settings.tokens:
             self._count(scope, client)
             return ""

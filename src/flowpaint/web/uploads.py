@@ -58,10 +58,8 @@ async def receive(request: Request, folder: Path, limits: Limits) -> Form:
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
         raise Refusal(415, "The request is not multipart/form-data with a boundary. Send the file as a form does.")
-    room = shutil.disk_usage(folder).free - _RESERVE
     said = request.headers.get("content-length", "")
-    if said.isdecimal() and int(said) > room:
-        raise Refusal(507, "There is no room for a file of that size. Make room, or send a smaller one.", code=1)
+    _check_disk(folder, int(said) if said.isdecimal() else 0)
     receiver = _Receiver(folder, limits)
     try:
         parser = MultipartParser(boundary, receiver.callbacks())
@@ -80,6 +78,12 @@ async def receive(request: Request, folder: Path, limits: Limits) -> Form:
     if not receiver.ended:
         raise Refusal(400, "The upload ended before it was complete. Send it again.")
     return receiver.form
+
+
+def _check_disk(folder: Path, more: int) -> None:
+    """Nothing, where `more` bytes fit on the disk and leave what the store needs. Raises `Refusal` (507)."""
+    if more > shutil.disk_usage(folder).free - _RESERVE:
+        raise Refusal(507, "There is no room for a file of that size. Make room, or send a smaller one.", code=1)
 
 
 class _Receiver:
@@ -165,7 +169,8 @@ class _Receiver:
         self.ended = True
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write what is held. Raises `Refusal` (507) without room: a sender need not say how much will come, nor be alone."""
+        _check_disk(self._folder, self.held)
         for path, data in self._pending:
             if self._open is None or self._open[0] != path:
                 self.close()
