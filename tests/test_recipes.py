@@ -88,3 +88,10 @@ def test_tuples_are_written_with_commas():
     model = seams.override(seams.build("model", "stable-diffusion"), "lora", "one.safetensors, two.safetensors")
     assert model.lora == ("one.safetensors", "two.safetensors")
     assert seams.override(model, "lora", "").lora == ()
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", float("inf"), "1e999"])
+def test_a_number_is_finite(value):
+    with pytest.raises(ConfigError, match=r"ridge.*float"):
+        seams.build("propagator", "analogy", ridge=value)
+    assert seams.build("propagator", "analogy", ridge="1e-3").ridge == 1e-3

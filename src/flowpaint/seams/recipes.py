@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import types as builtin_types
 import typing
 from collections.abc import Mapping
@@ -180,7 +181,10 @@ def _as(value: Any, hint: Any) -> Any:
     if hint in (int, float):
         if isinstance(value, bool):
             raise TypeError(value)
-        return hint(value)
+        number = hint(value)
+        if isinstance(number, float) and not math.isfinite(number):  # no report could hold it
+            raise ValueError(value)
+        return number
     if hint is str and not isinstance(value, str):
         raise TypeError(value)
     return value
