@@ -39,6 +39,11 @@ def test_an_origin_that_is_no_address_is_another_site(here, origin):
     assert is_problem(here.delete("/v1/jobs/a", headers={"origin": origin}), 403, "another site")
 
 
+def test_a_request_to_no_host_comes_from_no_page_of_ours(tmp_path):
+    on = client(tmp_path, tokens=TOKENS)
+    assert is_problem(on.post("/login", json={"token": TOKENS[0]}, headers={"host": "", "origin": "null"}), 403, "another site")
+
+
 def test_where_there_are_no_tokens_a_token_excuses_nothing(here):
     headers = {"origin": "http://evil.example", "authorization": "Bearer anything"}
     assert is_problem(here.delete("/v1/jobs/a", headers=headers), 403, "another site")
@@ -99,6 +104,8 @@ def test_few_command_lines_are_remembered(tmp_path, clip, monkeypatch):
     assert [one["command"] for one in shown] == [one["command"] for one in reversed(jobs)]
     assert all(f" {number} " in f"{one['command']} " for number, one in enumerate(jobs))
     assert kept._length <= 5000
+    kept.learn(on.service.store.get("", jobs[0]["id"]), jobs[0]["command"])  # again, as two who list jobs at once may
+    assert sum(map(len, kept._known.values())) == kept._length
     asked = on.service.asks.asked
     asked.clear()
     assert on.get(f"/v1/jobs/{jobs[0]['id']}").json()["command"] == jobs[0]["command"]
@@ -117,8 +124,8 @@ def slowly(settings, kind, pieces, pause):
     async def app(scope, receive, send):
         while (message := await receive())["type"] == "http.request" and message["more_body"]:
             pass
-        await asyncio.wait([asyncio.ensure_future(receive())], timeout=0.2)  # which has no end now
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        ended, _ = await asyncio.wait([asyncio.ensure_future(receive())], timeout=0.2)  # which has no end now
+        await send({"type": "http.response.start", "status": 500 if ended else 200, "headers": []})
 
     async def receive():
         await asyncio.sleep(pause if pieces else 60)
@@ -137,7 +144,7 @@ def slowly(settings, kind, pieces, pause):
     "kind, pieces, pause, status",
     [
         (b"application/json", [True], 0, 408),
-        (b"application/json", [True] * 6, 0.04, 408),  # a byte now and then
+        (b"application/json", [False] + [True] * 6, 0.04, 408),  # a byte now and then
         (b"application/json", [False, True], 0.04, 200),
         (b"multipart/form-data; boundary=b", [True], 0, 408),
         (b"multipart/form-data; boundary=b", [False] + [True] * 5, 0.04, 200),  # an upload may last
