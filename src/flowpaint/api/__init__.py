@@ -7,8 +7,9 @@ from .contest import LAYOUTS, Poll, benchmark, tally, vote_page
 from .doctor import doctor
 from .estimate import plan
 from .first import First
-from .job import Job, recorded
+from .job import Job, default_output, recorded
 from .judging import compare, evaluate
+from .machines import executor
 from .models import download_model, model_licences, models, verify_models
 from .prepare import Given
 from .result import Files, Result, Saving, check_approval, check_output, run_folder
@@ -35,12 +36,14 @@ __all__ = [
     "check_report",
     "colorize",
     "compare",
+    "default_output",
     "deflicker",
     "describe",
     "doctor",
     "download_model",
     "edit",
     "evaluate",
+    "executor",
     "look_sheet",
     "looks",
     "model_licences",

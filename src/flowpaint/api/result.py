@@ -258,6 +258,7 @@ class Result:
             output["candidates"] = candidates
         report = _opening(prepared) | {
             "job": self.job.named(lambda path: str(Path(path).absolute())).to_dict(),
+            "files": self._manifest({})["files"],
             "output": output,
             "seconds": seconds | {"total": round(total, 3)},
             "frames_per_second": round(len(prepared.clip) / total, 3),

@@ -15,8 +15,6 @@ from .talk import Talk, talking
 if TYPE_CHECKING:  # the commands import it when they run, so that --help need not wait for torch
     from ..api import First, Job, Result, Saving
 
-_KEPT = {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mov"}  # suffixes that take H.264 and what such files hold; others become .mkv
-
 _Video = Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")]
 _Method = Annotated[str, typer.Option(help="A name (`flowpaint list method`) or a recipe file.", metavar="NAME|FILE.toml")]
 _AnyMethod = Annotated[
@@ -95,7 +93,7 @@ def _approve(job: "Job", out: Output, run: RunOptions, talk: Talk, said: Sequenc
     """Make the first frame of the job, and say how the command `said` goes on from there."""
     from .. import api
 
-    job = replace(job, output=str(out.output or _default_output(job)))
+    job = replace(job, output=str(out.output or api.default_output(job)))
     if job.look:
         talk.say(job.look)
     api.check_approval(job)
@@ -228,7 +226,7 @@ def _make(job: "Job", out: Output, run: RunOptions, talk: Talk) -> None:
     """Do the job, or say what it would take."""
     from .. import api
 
-    job = replace(job, output=str(out.output or _default_output(job)))
+    job = replace(job, output=str(out.output or api.default_output(job)))
     if job.look and not run.dry_run:  # the plan names it
         talk.say(job.look)
     api.check_output(job, overwrite=out.overwrite)
@@ -249,12 +247,6 @@ def _saving(out: Output, run: RunOptions) -> "Saving":
         "keep_run": run.keep_run,
         "provenance": not out.no_provenance,
     }
-
-
-def _default_output(job: "Job") -> str:
-    path = Path(job.input)
-    suffix = ".mp4" if path.is_dir() else _KEPT.get(path.suffix.lower(), ".mkv")
-    return f"{path.stem}_{job.method.get('part', job.kind)}_{job.seed}{suffix}"
 
 
 def _save(result: "Result", talk: Talk, saving: "Saving") -> None:

@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from ...errors import FlowpaintError, WorkError
+from ...errors import FlowpaintError, ResourceError, WorkError, verdict
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -17,7 +17,10 @@ def attempt(work: Callable[[Item], Made], item: Item, name: str) -> Made | Flowp
     except FlowpaintError as error:
         return error
     except Exception as error:  # whatever a foreign library raises
-        failed = WorkError(f"The work on {name} failed: {type(error).__name__}: {error}. Look at that item, or leave it out.")
+        code, said = verdict(error)
+        failed: FlowpaintError = WorkError(f"The work on {name} failed: {type(error).__name__}: {error}. Look at that item.")
+        if code == ResourceError.exit_code:
+            failed = ResourceError(f"The work on {name} failed. {said}")
         failed.__cause__ = error
         return failed
 
