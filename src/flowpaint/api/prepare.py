@@ -76,8 +76,11 @@ class Prepared:
         return keeping(self.job.policy(), self.ledger)
 
 
-def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool = False) -> Prepared:
+def prepare(
+    job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool = False, shots: tuple[range, ...] = ()
+) -> Prepared:
     """The job with its inputs opened and checked; the weights of its method are here, or with `dry` a warning says that not.
+    `shots` are the clip's, where they are known.
 
     Raises `InputError`, `VideoError` and `ConfigError` for what does not fit, `WeightsError` and `LicenceError` for weights that
     cannot be used.
@@ -102,7 +105,7 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
     with timings.stage("key frames"):
         laid = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
     with timings.stage("shots"):
-        shots = tuple(video.shots(clip, warn=notes.warn))
+        shots = shots or tuple(video.shots(clip, warn=notes.warn))
     check_shots(said.objects, shots, first=frames.start)
     passed = _without_keys(job, method, shots, laid, first=frames.start, warn=notes.warn)
     return Prepared(

@@ -28,6 +28,7 @@ def batch(
 ) -> None:
     """Edit many videos: `flowpaint batch jobs.csv`. Run again, it does only what is missing."""
     with talking(manners) as talk:
+        from .. import api
         from ..jobs import batch as work
         from ..jobs.remote import is_url
         from ..jobs.rows import read_rows
@@ -36,7 +37,7 @@ def batch(
             work.check_summary(summary)
         outputs = output_dir if output_dir is None or is_url(output_dir) else str(Path(output_dir).absolute())
         cache = work.cache_folder()
-        executor, rows = machines.chosen(), read_rows(table, output_dir=outputs, cache=cache / "fetched")
+        executor, rows = machines.chosen() or api.executor(), read_rows(table, output_dir=outputs, cache=cache / "fetched")
         done: list[Outcome] = []
 
         def told(outcome: "Outcome") -> None:

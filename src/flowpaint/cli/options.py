@@ -207,11 +207,12 @@ class Machines:
     address: Annotated[str | None, _option("Of the Ray cluster: auto or HOST:PORT.", panel=_MACHINES)] = None
     gpus: Annotated[float, _option("Share of a GPU that each worker of Ray has, like 0.5.", panel=_MACHINES)] = 0.0
 
-    def chosen(self) -> "Executor":
-        """The executor."""
+    def chosen(self) -> "Executor | None":
+        """The executor; None where this process does everything by itself."""
         from ..api import executor
 
-        return executor(self.executor, workers=self.workers, address=self.address, gpus=self.gpus)
+        found = executor(self.executor, workers=self.workers, address=self.address, gpus=self.gpus)
+        return None if self.executor == "local" and self.workers in (None, 1) else found
 
 
 @dataclass(frozen=True, kw_only=True)

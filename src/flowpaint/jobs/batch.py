@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
@@ -48,10 +49,11 @@ def run_batch(
 ) -> list[Outcome]:
     """What became of each row, in their order; `told` hears of each as its turn comes. What fails stops no other row."""
     outcomes = []
-    for row, found in zip(rows, executor.tried(work, list(rows), lambda row: row.name), strict=True):
-        outcome = _failed(row, found) if isinstance(found, FlowpaintError) else found
-        outcomes.append(outcome)
-        told(outcome)
+    with closing(executor.tried(work, list(rows), lambda row: row.name)) as every:
+        for row, found in zip(rows, every, strict=True):
+            outcome = _failed(row, found) if isinstance(found, FlowpaintError) else found
+            outcomes.append(outcome)
+            told(outcome)
     return outcomes
 
 

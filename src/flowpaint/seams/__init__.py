@@ -4,7 +4,7 @@ A *part* is a frozen dataclass: its fields are its configuration and calling it 
 conform. A *recipe* is a part as nested plain values: `{"part": "dis", "preset": "fast"}`, and reads back to an equal part.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -228,6 +228,6 @@ class Executor(Protocol):
 
     def tried(
         self, work: Callable[[Item], Made], items: Sequence[Item], key: Callable[[Item], str]
-    ) -> Iterator[Made | FlowpaintError]:
+    ) -> Generator[Made | FlowpaintError, None, None]:
         """As `map`, but what failed stops nothing: in its place in the order stands the error that `map` would raise."""
         ...
