@@ -118,6 +118,7 @@ def test_the_three_kinds_of_file_say_the_same(here):
     assert csv[0].job["keyframes"] == {"0": str(here / "a.png"), "2": str(here / "b.png")}
 
 
+@pytest.mark.slow
 def test_other_kinds_of_edit(here):
     rows = rows_of(here, "kind,input,by,keyframe,output\ndeflicker,in.mp4,,,a.mp4\ncolorize,in.mp4,in.mp4,,b.mp4\n"
                          "propagate,in.mp4,,0=k.png,c.mp4\n")  # fmt: skip
@@ -230,6 +231,7 @@ def test_what_was_made_otherwise_is_not_taken_for_done(here, moving_square, chan
     assert done(here, rows_of(here, text))[0].state == "kept"
 
 
+@pytest.mark.slow
 def test_a_video_that_was_deleted_is_made_again(here):
     rows = rows_of(here, "input,prompt,method,output\nin.mp4,sepia,negative,a.mp4\n")
     assert done(here, rows)[0].state == "done"
@@ -237,6 +239,7 @@ def test_a_video_that_was_deleted_is_made_again(here):
     assert done(here, rows)[0].state == "done" and (here / "a.mp4").exists()
 
 
+@pytest.mark.slow
 def test_policy_does_not_make_another_job(here):
     assert done(here, rows_of(here, "input,prompt,method,output\nin.mp4,sepia,negative,a.mp4\n"))[0].state == "done"
     again = rows_of(here, "input,prompt,method,output,offline\nin.mp4,sepia,negative,a.mp4,yes\n")
@@ -256,6 +259,7 @@ def test_an_unfinished_row_is_gone_on_with(here):
     assert (here / "a.json").exists() and not (here / "a.mp4.run").exists()
 
 
+@pytest.mark.slow
 def test_the_output_folder_is_made(here):
     assert done(here, rows_of(here, TWO, output_dir=str(here / "deep" / "er")))[1].state == "done"
     assert (here / "deep" / "er" / "b.mp4").exists()
@@ -320,6 +324,7 @@ def test_the_report_comes_last(here, elsewhere):
     assert all(".part" in path for path in puts) and puts[-1].startswith("/made/.a.json")
 
 
+@pytest.mark.slow
 def test_a_file_url_is_as_good_as_a_path(here):
     rows = rows_of(here, f"input,prompt,method,output\nfile://{here}/in.mp4,sepia,negative,file://{here}/out/a.mp4\n")
     assert [one.state for _ in range(2) for one in done(here, rows)] == ["done", "kept"]
