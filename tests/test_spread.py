@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flowpaint import api, video
+from flowpaint import api, seams, video
 from flowpaint.api import result as results
 from flowpaint.api import spread
 from flowpaint.errors import ConfigError, InputError, WorkError
@@ -262,7 +262,7 @@ def test_shots_in_processes_of_this_machine(call, here, monkeypatch):
         code, _, err = call("edit", "cut.mp4", "sepia", "--method", "frame-by-frame", "-o", name, *more)
         assert code == 0, err
     assert (raws(video.read("a.mp4")) == raws(video.read("b.mp4"))).all()
-    assert json.loads((here / "b.json").read_text())["workers"]["executor"] == {"kind": "executor", "part": "local", "workers": 2}
+    assert json.loads((here / "b.json").read_text())["workers"]["executor"] == seams.to_dict(LocalExecutor(workers=2))
 
 
 def test_the_executor_of_the_command_line_is_the_one_that_was_named():

@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -159,6 +160,16 @@ def test_work_is_done_only_a_little_before_it_is_asked_for(executor, tmp_path):
     assert len([*tmp_path.iterdir()]) <= 3 + 2 * executor.workers * elsewhere(executor)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [LocalExecutor, RayExecutor])
+def test_how_far_ahead_is_a_setting(kind, cluster, tmp_path):
+    results = kind(workers=2, ahead=5).map(partial(noted, folder=tmp_path), range(30), str)
+    assert next(results) == 0
+    time.sleep(1.0)
+    assert len([*tmp_path.iterdir()]) == 10
+    results.close()
+
+
 def test_the_store_of_work_is_the_callers(executor, tmp_path):
     store = FolderStore(tmp_path / "store")
     store.put("sum 0", {"total": np.array([40])})
@@ -176,13 +187,21 @@ def test_it_is_a_part(executor):
 
 
 def test_what_makes_no_sense_is_refused():
-    for values in ({"workers": 0}, {"gpus_per_worker": -1.0}, {"gpus_per_worker": 1.5}, {"retries": -1}, {"cpus_per_worker": 0}):
+    for values in (
+        {"workers": 0},
+        {"gpus_per_worker": -1.0},
+        {"gpus_per_worker": 1.5},
+        {"retries": -1},
+        {"cpus_per_worker": 0},
+        {"ahead": 0},
+    ):
         with pytest.raises(ConfigError):
             RayExecutor(**values)
     with pytest.raises(ConfigError, match="ray job submit"):
         RayExecutor(address="ray://head:10001")
-    with pytest.raises(ConfigError):
-        LocalExecutor(workers=0)
+    for values in ({"workers": 0}, {"ahead": 0}):
+        with pytest.raises(ConfigError):
+            LocalExecutor(**values)
     assert RayExecutor(gpus_per_worker=0.25).gpus_per_worker == 0.25
 
 

@@ -13,6 +13,8 @@ from .talk import Talk, talking
 if TYPE_CHECKING:
     from ..jobs.batch import Outcome
 
+_AHEAD = 1000  # rows a worker: what comes back of a row is small, and a slow one should keep nobody waiting
+
 
 @grouped(machines=Machines, manners=Manners)
 def batch(
@@ -37,7 +39,10 @@ def batch(
             work.check_summary(summary)
         outputs = output_dir if output_dir is None or is_url(output_dir) else str(Path(output_dir).absolute())
         cache = work.cache_folder()
-        executor, rows = machines.chosen() or api.executor(), read_rows(table, output_dir=outputs, cache=cache / "fetched")
+        executor, rows = (
+            machines.chosen(ahead=_AHEAD) or api.executor(),
+            read_rows(table, output_dir=outputs, cache=cache / "fetched"),
+        )
         done: list[Outcome] = []
 
         def told(outcome: "Outcome") -> None:

@@ -207,11 +207,11 @@ class Machines:
     address: Annotated[str | None, _option("Of the Ray cluster: auto or HOST:PORT.", panel=_MACHINES)] = None
     gpus: Annotated[float, _option("Share of a GPU that each worker of Ray has, like 0.5.", panel=_MACHINES)] = 0.0
 
-    def chosen(self) -> "Executor | None":
-        """The executor; None where this process does everything by itself."""
+    def chosen(self, ahead: int = 2) -> "Executor | None":
+        """The executor; None where this process does everything by itself. `ahead`: see `flowpaint.api.executor`."""
         from ..api import executor
 
-        found = executor(self.executor, workers=self.workers, address=self.address, gpus=self.gpus)
+        found = executor(self.executor, workers=self.workers, address=self.address, gpus=self.gpus, ahead=ahead)
         return None if self.executor == "local" and self.workers in (None, 1) else found
 
 

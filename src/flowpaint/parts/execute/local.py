@@ -12,22 +12,22 @@ from typing import Any
 from ...errors import ConfigError, FlowpaintError
 from .outcome import Item, Made, attempt, died, raising, sent
 
-_AHEAD = 2  # pieces of work a process that may be done before they are asked for
-
 
 @dataclass(frozen=True, kw_only=True)
 class LocalExecutor:
     """Work in `workers` processes; 1: in this one, each piece when it is asked for. Raises `ConfigError` for none.
 
-    What is sent to other processes (work, items, results) must pickle. At most twice as many pieces as there are workers are
-    done before they are asked for. A process that dies takes no other item with it.
+    What is sent to other processes (work, items, results) must pickle. At most `ahead` pieces for each worker are done before
+    they are asked for: more where results are small, so that nobody waits for a slow one. A process that dies takes no other
+    item with it.
     """
 
     workers: int = 1
+    ahead: int = 2
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ConfigError(f"{self.workers} workers do nothing. Give 1 or more.")
+        if self.workers < 1 or self.ahead < 1:
+            raise ConfigError(f"{self.workers} workers, {self.ahead} ahead, do nothing. Give 1 or more.")
 
     def map(self, work: Callable[[Item], Made], items: Sequence[Item], key: Callable[[Item], str]) -> Iterator[Made]:
         """What `work` makes of each of `items`, in their order. Raises `WorkError` that names the item by `key`."""
@@ -50,7 +50,7 @@ class LocalExecutor:
         pool = _pool(min(self.workers, max(len(named), 1)))
         try:
             while left or waiting:
-                while left and len(waiting) < _AHEAD * self.workers:
+                while left and len(waiting) < self.ahead * self.workers:
                     item, name = left.popleft()
                     waiting.append((item, name, pool.submit(_attempt, work, item, name)))
                 try:

@@ -10,7 +10,6 @@ from typing import Any
 from ...errors import FlowpaintError, WorkError
 from .outcome import Item, Made, died
 
-_AHEAD = 2  # items a worker that may be done before they are asked for
 _LOOK = 0.1  # seconds after which the consumer's wishes are looked at again
 _PATIENCE = 30.0  # seconds without any worker after which the user is told
 
@@ -98,8 +97,8 @@ class Board:
 class Pool:
     """Up to `workers` actors, made by `hire` when there is work, and kept between calls of `tried`."""
 
-    def __init__(self, hire: Callable[[], Any], *, workers: int, retries: int) -> None:
-        self._hire, self._workers, self._retries = hire, workers, retries
+    def __init__(self, hire: Callable[[], Any], *, workers: int, ahead: int, retries: int) -> None:
+        self._hire, self._workers, self._ahead, self._retries = hire, workers, ahead * workers, retries
         self._idle: list[Any] = []
         self._starting: dict[Any, Any] = {}  # what tells that it is ready -> actor
         self._busy: dict[Any, tuple[Any, int]] = {}  # what will be its outcome -> actor, place
@@ -107,7 +106,7 @@ class Pool:
 
     def tried(self, work: Any, items: Sequence[Item], names: Sequence[str]) -> Generator[Made | FlowpaintError, None, None]:
         """The outcomes of `work`, which Ray holds, on `items`, in their order. Raises `WorkError` where no worker starts."""
-        board = Board(names, ahead=_AHEAD * self._workers, retries=self._retries)
+        board = Board(names, ahead=self._ahead, retries=self._retries)
         thread = Thread(target=self._work_off, args=(board, work, items), name="flowpaint-ray", daemon=True)
         thread.start()
         try:

@@ -28,8 +28,8 @@ class RayExecutor:
     `cpus_per_worker` processors and as many threads. An item whose worker dies is done again, up to `retries` times. Nothing is
     started before the first item is asked for. Raises `ConfigError` for numbers that make no sense.
 
-    Work, items and results must pickle, and what they name must be importable on the workers. At most twice as many items as
-    there are workers are done before they are asked for.
+    Work, items and results must pickle, and what they name must be importable on the workers. At most `ahead` items for each
+    worker are done before they are asked for: more where results are small, so that nobody waits for a slow one.
     """
 
     workers: int = 2
@@ -37,10 +37,13 @@ class RayExecutor:
     cpus_per_worker: int = 1
     address: str | None = None
     retries: int = 3
+    ahead: int = 2
 
     def __post_init__(self) -> None:
-        if self.workers < 1 or self.cpus_per_worker < 1:
-            raise ConfigError(f"{self.workers} workers of {self.cpus_per_worker} processors do nothing. Give 1 or more.")
+        if self.workers < 1 or self.cpus_per_worker < 1 or self.ahead < 1:
+            raise ConfigError(
+                f"{self.workers} workers of {self.cpus_per_worker} processors, {self.ahead} ahead, do nothing. Give 1 or more."
+            )
         if self.gpus_per_worker < 0 or (self.gpus_per_worker > 1 and self.gpus_per_worker % 1):
             raise ConfigError(f"A worker cannot have {self.gpus_per_worker} GPUs. Give a share of one, like 0.25, or 1, 2, ...")
         if self.retries < 0:
@@ -188,7 +191,9 @@ def _new(executor: RayExecutor) -> Pool:
     import ray
 
     actor = ray.remote(Worker).options(num_cpus=executor.cpus_per_worker, num_gpus=executor.gpus_per_worker)
-    return Pool(lambda: actor.remote(executor.cpus_per_worker), workers=executor.workers, retries=executor.retries)
+    return Pool(
+        lambda: actor.remote(executor.cpus_per_worker), workers=executor.workers, ahead=executor.ahead, retries=executor.retries
+    )
 
 
 def _give_back(executor: RayExecutor, pool: Pool, keeper: Any) -> None:
