@@ -113,6 +113,22 @@ def test_a_film_goes_on_where_it_stopped(here):
     assert again.report["warnings"] == alone.report["warnings"]
 
 
+def test_frames_that_are_in_the_file_are_not_made_again(here, moving_square):
+    """In the middle of a shot: its first chunk was encoded and forgotten before the light went out."""
+    video.write(moving_square.clip, here / "one.mp4")
+
+    def kill(stage, done, total):
+        if stage == "write" and done == 9:
+            raise WorkError("The light went out. Wait.")
+
+    with pytest.raises(WorkError):
+        api.edit("one.mp4", "sepia", method="negative").save("a.mp4", executor=HERE, progress=kill)
+    assert stored(here / "a.mp4.run")[0] == [3, 6, 9]
+    again, saving = api.resume("a.mp4.run")
+    again.save(**saving, executor=HERE)
+    assert again.report["workers"]["chunks"] == 0
+
+
 def test_only_chunks_that_are_missing_are_made(here):
     folder = here / "a.mp4.run"
 
@@ -181,13 +197,13 @@ def test_all_shots_take_their_colours_from_one_frame_that_is_edited_once(here):
 
 @pytest.mark.slow
 def test_shots_that_stay_as_they_are_go_nowhere(here):
-    video.write_picture("key.png", 255 - video.read("cut.mp4").raw(8))
+    video.write_picture("key.png", 255 - video.read("cut.mp4").raw(2))
     options = {"method": "negative", "other_shots": "keep", "settings": ["editor=none"]}
     for name, executor in (("a.mp4", HERE), ("b.mp4", None)):
-        made = api.propagate("cut.mp4", {8: "key.png"}, **options)
-        made.save(name, executor=executor)
-        if executor:
-            assert made.report["workers"]["shots"] == 1
+        made = api.propagate("cut.mp4", {2: "key.png"}, **options)
+        told = []
+        made.save(name, executor=executor, progress=lambda *one, told=told: told.append(one))
+        assert [one for one in told if one[0] == "shots"] == [("shots", 1, 1)] * (executor is not None)
     assert (raws(video.read("a.mp4")) == raws(video.read("b.mp4"))).all()
 
 

@@ -50,6 +50,8 @@ def done(number):
         raise InputError("The file is refused. Give another.")
     if number == -3:
         raise ResourceError("Memory ran out. Take less.")
+    if number == -4:
+        raise MemoryError
     return number, os.getpid()
 
 
@@ -138,6 +140,11 @@ def test_errors_of_ours_pass_as_they_are(executor, number, error, code):
     with pytest.raises(error, match=r"\.") as caught:
         list(executor.map(done, [1, number], str))
     assert type(caught.value) is error and caught.value.exit_code == code
+
+
+def test_a_lack_of_memory_is_told_from_other_failures(executor):
+    with pytest.raises(ResourceError, match=r"The work on -4 failed\. There is not enough memory"):
+        list(executor.map(done, [-4], str))
 
 
 def test_an_error_that_cannot_travel_is_still_one_of_ours(executor):

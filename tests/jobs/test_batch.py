@@ -118,6 +118,12 @@ def test_the_three_kinds_of_file_say_the_same(here):
     assert csv[0].job["keyframes"] == {"0": str(here / "a.png"), "2": str(here / "b.png")}
 
 
+def test_what_settings_name_is_looked_for_beside_the_table(here):
+    (here / "mymodel").mkdir()
+    text = "input,prompt,method,settings\nin.mp4,a fox,fresco,model.weights=mymodel\n"
+    assert rows_of(here, text)[0].job["method"]["model"]["weights"] == str(here / "mymodel")
+
+
 @pytest.mark.slow
 def test_other_kinds_of_edit(here):
     rows = rows_of(here, "kind,input,by,keyframe,output\ndeflicker,in.mp4,,,a.mp4\ncolorize,in.mp4,in.mp4,,b.mp4\n"
