@@ -3,6 +3,7 @@
 from ..weights import Policy
 from .calls import Options, colorize, deflicker, edit, plan_job, propagate, resume
 from .catalogue import describe, look_sheet, looks, parts, shots, take_frames
+from .command import command
 from .contest import LAYOUTS, Poll, benchmark, tally, vote_page
 from .doctor import doctor
 from .estimate import plan
@@ -10,6 +11,7 @@ from .first import First
 from .job import Job, default_output, recorded
 from .judging import compare, evaluate
 from .machines import executor
+from .material import facts, take_frame
 from .models import download_model, model_licences, models, verify_models
 from .prepare import Given
 from .result import Files, Result, Saving, check_approval, check_output, run_folder
@@ -35,6 +37,7 @@ __all__ = [
     "check_output",
     "check_report",
     "colorize",
+    "command",
     "compare",
     "default_output",
     "deflicker",
@@ -44,6 +47,7 @@ __all__ = [
     "edit",
     "evaluate",
     "executor",
+    "facts",
     "look_sheet",
     "looks",
     "model_licences",
@@ -58,6 +62,7 @@ __all__ = [
     "run_folder",
     "shots",
     "synth",
+    "take_frame",
     "take_frames",
     "tally",
     "train",

@@ -7,6 +7,7 @@ import typer
 from . import edits, judging, services, training
 from .batch import batch
 from .models import models
+from .serve import serve
 
 app = typer.Typer(
     help="Edit a whole video: give it a look by name, or carry frames that you edited yourself to all the others.",
@@ -40,6 +41,7 @@ for _command in (judging.evaluate, judging.compare, judging.benchmark, judging.v
     app.command()(_command)
 app.command()(batch)
 app.command()(training.train)
+app.command()(serve)
 app.add_typer(training.data, name="data")
 app.command("list")(services.list_parts)
 app.add_typer(models, name="models")

@@ -1,6 +1,6 @@
 """A worker: a process that takes jobs from the store one after another, until it is told to stop or its parent is gone.
 
-    python -m flowpaint.jobs.work DATA SLOT PARENT [--seconds N]
+    python -m flowpaint.jobs DATA SLOT PARENT [--seconds N]
 
 There is one living worker to a slot, for it holds the slot's lock as long as it lives. So whoever gets that lock knows that the
 slot's former worker is dead, and that the job it was at can be given to another.
@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -165,7 +166,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Work until told to stop (SIGTERM), or until the parent is gone."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(prog="python -m flowpaint.jobs")
     parser.add_argument("folder", type=Path)
     parser.add_argument("slot")
     parser.add_argument("parent", type=int)
@@ -176,9 +177,7 @@ def main() -> None:
         os.nice(_NICE)
     try:
         serve(given.folder, given.slot, lambda: os.getppid() == given.parent, seconds=given.seconds)
+    except WorkError as error:  # the store cannot be opened; the crew tries again
+        sys.exit(str(error))
     except Stopped:
         return
-
-
-if __name__ == "__main__":
-    main()
