@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from .objects import Marked, check_shots, fitting, marked
 _PREVIEW_SIDE = 256
 
 Warn = Callable[[str], None]
+Shots: TypeAlias = tuple[range, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +57,7 @@ class Prepared:
     clip: Clip
     first: int
     begin: Fraction  # the instant of the input's own first frame
-    shots: tuple[range, ...]
+    shots: Shots
     passed: frozenset[range]  # shots without a key frame that go through as they are
     method: Method
     prompts: Mapping[int, str]
@@ -76,9 +77,7 @@ class Prepared:
         return keeping(self.job.policy(), self.ledger)
 
 
-def prepare(
-    job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool = False, shots: tuple[range, ...] = ()
-) -> Prepared:
+def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool = False, shots: Shots = ()) -> Prepared:
     """The job with its inputs opened and checked; the weights of its method are here, or with `dry` a warning says that not.
     `shots` are the clip's, where they are known.
 
@@ -338,7 +337,7 @@ def _keyframes(job: Job, given: Given, whole: Clip, clip: Clip, *, frames: range
 
 
 def _without_keys(
-    job: Job, method: Method, shots: tuple[range, ...], keyframes: Collection[int], *, first: int, warn: Warn
+    job: Job, method: Method, shots: Shots, keyframes: Collection[int], *, first: int, warn: Warn
 ) -> frozenset[range]:
     """Shots that nothing is known for, which pass as they are where that is asked for. Raises `InputError` otherwise."""
     if job.kind in WITHOUT_KEYS or job.remove or getattr(method, "editor", None) is not None:
