@@ -87,8 +87,8 @@ class Keeps:
 
     def __call__(self, number):
         before = self.store.get(f"sum {number - 1}")
-        total = before["total"] + number
-        total += 0  # what comes from a store may be written to
+        total = before["total"]
+        total += number  # what comes from a store may be written to
         self.store.put(f"sum {number}", {"total": total, "frame": np.full((2, 3, 3), number, np.uint16)})
         self.store.drop(f"sum {number - 1}")
         return type(self.store).__name__
