@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 import flowpaint
 from flowpaint import seams, video
 from flowpaint.errors import InputError
-from flowpaint.runs import FolderStore, PrefixedStore, RunFolder, fingerprint, read_manifest
+from flowpaint.runs import FolderStore, PrefixedStore, RunFolder, fingerprint, held, read_manifest
 from flowpaint.types import Clip
 
 TYPES = ["float32", "uint8", "uint16", "int64", "bool"]
@@ -235,3 +235,41 @@ def test_a_killed_run_goes_on_and_gives_the_same_frames(tmp_path, monkeypatch):
     assert len(report["frames"]) == 100
     assert (tmp_path / "out.sheet.png").read_bytes() == (tmp_path / "other.sheet.png").read_bytes()
     assert not (tmp_path / "other.mp4.run").exists()
+
+
+# ---------------------------------------------------------------------------------------------------- one process at a time
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from flowpaint.runs import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_folder_is_held_by_one_process(tmp_path):
+    run = tmp_path / "out.mp4.run"
+    other = subprocess.Popen([sys.executable, "-c", _HOLDER, str(run)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="is worked on by another process"), held(run):
+            pass
+        assert run.is_dir(), "the folder of another process was unmade"
+    finally:
+        other.kill()
+        other.communicate()
+    with held(run):  # what was killed holds nothing
+        (run / "kept").touch()
+    assert run.is_dir()
+    (run / "kept").unlink()
+    with held(run), pytest.raises(InputError), held(run):
+        pass
+    assert not run.exists()
+
+
+def test_what_is_no_folder_is_not_held(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is not a run folder"), held(tmp_path / "file"):
+        pass

@@ -15,7 +15,11 @@ Messages have two sentences: what is wrong with which value, and what to do abou
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+INTERRUPTED = 130  # exit code, as shells have it
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class FlowpaintError(Exception):
@@ -83,3 +87,32 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.3) or names[:count]
     return ", ".join(repr(one) for one in close)
+
+
+def verdict(error: BaseException) -> tuple[int, str]:
+    """Exit code and message for an error, whoever raised it."""
+    if isinstance(error, FlowpaintError):
+        return error.exit_code, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "Interrupted."
+    if _is_out_of_memory(error):
+        return 5, "There is not enough memory. Use --preview 2s, a smaller video, --quality draft, or --device cpu."
+    if is_full(error):
+        return 1, "The disk is full. Make room and run the same command again."
+    return 1, f"This should not have happened: {type(error).__name__}: {error}. Run it again with --debug to see where."
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()  # torch and OpenCV have types of their own, which are not imported to ask
+    return any(words in text for words in ("out of memory", "can't allocate memory", "failed to allocate", "insufficient memory"))
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that of a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__
+    return False

@@ -9,11 +9,11 @@ OUTPUT.run/
                  that goes on, so it stays after success
 """
 
-import errno
 import hashlib
 import json
 import os
 import shutil
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import InputError, WorkError
+from .errors import FULL, InputError, WorkError
 
 if TYPE_CHECKING:
     from .seams import Store
@@ -34,7 +34,6 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 FIRST, UNMASKED, APPROVED = "first.png", "first_unmasked.png", "approved.json"
 _MIB = 1 << 20
 _INPUTS = {FIRST, UNMASKED, APPROVED}  # in the folder of a run, and still not what it has finished
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
@@ -113,7 +112,7 @@ class RunFolder:
         """
         found = read_manifest(path) if (path / "run.json").exists() else None
         if found is None and path.exists() and (not path.is_dir() or any(one.name not in _INPUTS for one in path.iterdir())):
-            raise InputError(f"{path} is not a run folder of flowpaint. Choose another with --run.")
+            raise _no_run_folder(path)
         wanted = json.loads(json.dumps(manifest))
         differing = [key for key in ("job", "files") if found is not None and found.get(key) != wanted.get(key)]
         if differing and not fresh and _begun(path):
@@ -151,6 +150,51 @@ class RunFolder:
     def remove(self) -> None:
         """Delete what the run has made, and the folder if nothing else is in it."""
         _clear(self.path)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Inside, the run folder at `path` is this process's alone; it is made, and unmade where nothing came into it.
+
+    Whoever holds it may be killed: the system lets go of it then. Raises `InputError` where another one holds it, `WorkError`
+    where it cannot be made. On Windows nothing is held.
+    """
+    handle = _locked(path)
+    try:
+        yield
+    finally:
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        if handle is not None:
+            os.close(handle)
+
+
+def _locked(path: Path) -> int | None:
+    """A handle of the folder at `path`, made and locked; None where this system locks no folders."""
+    if path.exists() and not path.is_dir():
+        raise _no_run_folder(path)
+    while True:
+        with _disk(path):
+            path.mkdir(parents=True, exist_ok=True)
+            if sys.platform == "win32":
+                return None
+            handle = os.open(path, os.O_RDONLY)
+        import fcntl  # absent on Windows
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except FileNotFoundError:  # whoever held it has just unmade it
+            pass
+        except BlockingIOError:
+            os.close(handle)
+            raise InputError(f"{path} is worked on by another process. Wait for that one, or choose another --run.") from None
+        os.close(handle)
+
+
+def _no_run_folder(path: Path) -> InputError:
+    return InputError(f"{path} is not a run folder of flowpaint. Choose another with --run.")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -216,7 +260,7 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise WorkError(
                 f"The disk is full: {path} could not be written. Make room and run the same command again; it goes on from here."
             ) from error

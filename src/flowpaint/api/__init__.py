@@ -13,6 +13,7 @@ from .models import download_model, model_licences, models, verify_models
 from .prepare import Given
 from .result import Files, Result, Saving, check_approval, check_output, run_folder
 from .training import Cost, prepare, synth, train
+from .trust import trusted
 from .verdict import Verdict, check_report
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "take_frames",
     "tally",
     "train",
+    "trusted",
     "verify_models",
     "vote_page",
 ]

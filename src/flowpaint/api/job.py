@@ -183,7 +183,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 
 # -------------------------------------------------------------------------------------------------------- paths in recipes
 
-_PLACES = frozenset(
+PLACES = frozenset(
     {"path", "weights", "shape", "controlnets", "lora", "heads", "workflow"}
 )  # fields that may name a file or a folder
 
@@ -195,7 +195,7 @@ def _is_path(text: str, field: str, folder: Path) -> bool:
         return bool(text)
     if field == "program":  # a bare name is looked for on PATH
         return path.name != text and (folder / path).exists()
-    return bool(text) and field in _PLACES and not is_known(text) and (folder / path).exists()
+    return bool(text) and field in PLACES and not is_known(text) and (folder / path).exists()
 
 
 def _expanded(text: str) -> str:

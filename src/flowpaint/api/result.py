@@ -3,12 +3,12 @@
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, TypeAlias, TypedDict, Unpack, cast
 
 import numpy as np
 from torch import Tensor
@@ -17,7 +17,7 @@ from .. import seams, video
 from ..errors import ConfigError, InputError
 from ..methods.stablev2v import CANDIDATES
 from ..report import Measurements, Timings, contact_sheet, peak_memory, versions, wanting
-from ..runs import RunFolder, fingerprint, read_manifest, write_json
+from ..runs import RunFolder, fingerprint, held, read_manifest, write_json
 from ..seams import Notes, Run, Store
 from ..timecode import clock
 from ..types import Clip, Raw, from_raw
@@ -27,6 +27,8 @@ from .prepare import Given, Prepared, prepare, read_input
 from .render import editor_of, first, render, side_by_side
 
 CHUNK = 48  # frames a segment: what an interruption can cost
+
+Shown: TypeAlias = Callable[[int, Raw], None]
 
 _LEDGER = "weights"  # key in the run's store of those that were used so far
 _log = logging.getLogger("flowpaint")
@@ -117,6 +119,13 @@ class Result:
         if not (saving.get("run") or self.job.output):
             raise InputError("There is neither an output nor a run folder to write the first frame into. Give `run`, a folder.")
         path = Path(saving.get("run") or run_folder(self.job.output))
+        with held(path):
+            made = self._approved(path, saving)
+        self.report = _opening(self.prepared)
+        return made
+
+    def _approved(self, path: Path, saving: Saving) -> First:
+        """The first frame, made and written into the run folder at `path`, which is then that of the job that goes on from it."""
         check_replaceable(path)
         folder = RunFolder.open(path, self._manifest(saving), fresh=saving.get("fresh", False))
         if folder.is_begun:
@@ -131,14 +140,21 @@ class Result:
             raise
         going_on = replace(self.job, keyframes={**self.job.keyframes, str(made.frame): str(made.path)})
         RunFolder.open(path, self._manifest(saving, going_on))
-        self.report = _opening(self.prepared)
         return made
 
-    def save(self, path: str | Path | None = None, *, progress: video.Progress | None = None, **saving: Unpack[Saving]) -> Path:
+    def save(
+        self,
+        path: str | Path | None = None,
+        *,
+        progress: video.Progress | None = None,
+        shown: Shown | None = None,
+        **saving: Unpack[Saving],
+    ) -> Path:
         """Where the video was written: `path`, or the job's output. The report lies beside it (.json), with a contact sheet.
 
         An interrupted call goes on where it stopped when it is made again. `progress(stage, done, total)` is called for each
-        frame. Raises `InputError` for an output that exists or cannot be written, `WorkError` where the disk is full.
+        frame, `shown(index, picture)` with each finished one, raw [H, W, 3]. Raises `InputError` for an output
+        that exists or cannot be written, `WorkError` where the disk is full.
         """
         self.job = replace(self.job, output=str(path or self.job.output))
         files = Files.of(self.job.output)
@@ -149,7 +165,7 @@ class Result:
         with self._folder(saving) as folder:
             if saving.get("provenance", True):
                 encoding = replace(encoding, comment=provenance(self.job))
-            watch = _Watch(self.prepared, folder, chunk=CHUNK if files.video.suffix else 1, progress=progress)
+            watch = _Watch(self.prepared, folder, chunk=CHUNK if files.video.suffix else 1, progress=progress, shown=shown)
             clip = render(self.prepared, self._run(folder, watch.told))
             with self._timings.stage("write"):
                 video.write(
@@ -194,19 +210,19 @@ class Result:
             with tempfile.TemporaryDirectory(prefix=".flowpaint-", dir=beside) as name:
                 yield RunFolder.open(Path(name), {})
             return
-        folder = RunFolder.open(
-            Path(saving.get("run") or run_folder(self.job.output)), self._manifest(saving), fresh=saving.get("fresh", False)
-        )
-        self._notes.warnings += [one for one in folder.warnings() if one not in self._notes.warnings]
-        self._keep_to(folder)
-        try:
-            yield folder
-        except (ConfigError, InputError):
-            if not folder.is_begun:
+        place = Path(saving.get("run") or run_folder(self.job.output))
+        with held(place):
+            folder = RunFolder.open(place, self._manifest(saving), fresh=saving.get("fresh", False))
+            self._notes.warnings += [one for one in folder.warnings() if one not in self._notes.warnings]
+            self._keep_to(folder)
+            try:
+                yield folder
+            except (ConfigError, InputError):
+                if not folder.is_begun:
+                    folder.remove()
+                raise
+            if not saving.get("keep_run", False):
                 folder.remove()
-            raise
-        if not saving.get("keep_run", False):
-            folder.remove()
 
     def _manifest(self, saving: Saving, job: Job | None = None) -> dict[str, Any]:
         """What the run folder notes of this job, or of another one that is to go on from it."""
@@ -315,8 +331,11 @@ def _check_beside(files: Files, overwrite: bool) -> None:
 class _Watch:
     """Measures frames on their way to the file, and keeps what it learnt of each finished segment in the store."""
 
-    def __init__(self, prepared: Prepared, folder: RunFolder, *, chunk: int, progress: video.Progress | None) -> None:
-        self._prepared, self._folder, self._chunk, self._progress = prepared, folder, chunk, progress
+    def __init__(
+        self, prepared: Prepared, folder: RunFolder, *, chunk: int, progress: video.Progress | None, shown: Shown | None
+    ) -> None:
+        self._prepared, self._folder, self._chunk = prepared, folder, chunk
+        self._progress, self._shown = progress, shown
         self.measurements = Measurements(prepared.clip, cuts=[shot.start for shot in prepared.shots])
         self._done = 0  # frames whose numbers are safe
         self._seen = -1
@@ -331,6 +350,8 @@ class _Watch:
             with self._prepared.timings.stage("measure"):
                 self.measurements.see(index, self._prepared.clip.raw(index), made)
             self._seen = index
+            if self._shown is not None:
+                self._shown(index, made)
             return made
 
         return clip.with_frames(read)

@@ -1,6 +1,5 @@
 """What is said on the way: progress and warnings on stderr, results on stdout, errors as messages with an exit code."""
 
-import errno
 import json
 import logging
 import shlex
@@ -14,11 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..errors import FlowpaintError
+from ..errors import INTERRUPTED, verdict
 from .options import Manners
 
 _EVERY = 5.0  # seconds between two lines of progress where stderr is no terminal
-_INTERRUPTED = 130
 
 Tell = Callable[[str, int, int], None]
 
@@ -111,30 +109,10 @@ def talking(manners: Manners) -> Iterator[Talk]:
         if manners.debug:
             talk.console.print_exception()
         code, message = verdict(error)
-        if talk.run is not None and (talk.run / "run.json").exists() and code in (1, 5, _INTERRUPTED):
+        if talk.run is not None and (talk.run / "run.json").exists() and code in (1, 5, INTERRUPTED):
             message += f" `flowpaint resume {shlex.quote(str(talk.run))}` goes on from here."
-        talk.console.print(message, markup=False, style="red" if code != _INTERRUPTED else None)
+        talk.console.print(message, markup=False, style="red" if code != INTERRUPTED else None)
         raise typer.Exit(code) from error
     finally:
         logger.removeHandler(handler)
         sys.stdout.flush()
-
-
-def verdict(error: BaseException) -> tuple[int, str]:
-    """Exit code and message for an error."""
-    if isinstance(error, FlowpaintError):
-        return error.exit_code, str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return _INTERRUPTED, "Interrupted."
-    if _is_out_of_memory(error):
-        return 5, "There is not enough memory. Use --preview 2s, a smaller video, --quality draft, or --device cpu."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return 1, "The disk is full. Make room and run the same command again."
-    return 1, f"This should not have happened: {type(error).__name__}: {error}. Run it again with --debug to see where."
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    text = str(error).lower()  # torch and OpenCV have types of their own, which are not imported to ask
-    return any(words in text for words in ("out of memory", "can't allocate memory", "failed to allocate", "insufficient memory"))

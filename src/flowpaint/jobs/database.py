@@ -1,0 +1,130 @@
+"""The SQLite file behind the store: its tables, a connection for each thread, and transactions."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import WorkError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+  id TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,
+  state TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  created REAL NOT NULL,
+  started REAL,
+  finished REAL,
+  not_before REAL NOT NULL DEFAULT 0,
+  attempt INTEGER NOT NULL DEFAULT 0,
+  losses INTEGER NOT NULL DEFAULT 0,
+  refusals INTEGER NOT NULL DEFAULT 0,
+  worker TEXT NOT NULL DEFAULT '',
+  heartbeat REAL,
+  name TEXT NOT NULL,
+  approve INTEGER NOT NULL,
+  first TEXT,
+  stage TEXT NOT NULL DEFAULT '',
+  done INTEGER NOT NULL DEFAULT 0,
+  total INTEGER NOT NULL DEFAULT 0,
+  code INTEGER,
+  error TEXT NOT NULL DEFAULT '',
+  bytes INTEGER DEFAULT 0,
+  job TEXT NOT NULL,
+  request TEXT NOT NULL,
+  once TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (state, priority DESC, created);
+CREATE UNIQUE INDEX IF NOT EXISTS jobs_once ON jobs (owner, once);
+CREATE INDEX IF NOT EXISTS jobs_owned ON jobs (owner, created);
+CREATE TABLE IF NOT EXISTS assets (
+  id TEXT PRIMARY KEY,
+  owner TEXT NOT NULL,
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  bytes INTEGER NOT NULL,
+  created REAL NOT NULL,
+  file TEXT NOT NULL,
+  facts TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS assets_owned ON assets (owner, created);
+CREATE TABLE IF NOT EXISTS events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  job TEXT NOT NULL,
+  time REAL NOT NULL,
+  kind TEXT NOT NULL,
+  data TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS events_of ON events (job, seq);
+"""
+_VERSION = 1
+_WAIT_MS = 20_000  # for another process's transaction; all of ours are short
+
+
+class Database:
+    """One SQLite file. Every thread has its own connection."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        with _disk(path):
+            connection = self._connection()
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, _VERSION):
+                raise WorkError(f"{path} was written by another version of flowpaint ({found}). Use another --data folder.")
+            connection.executescript(_SCHEMA)
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self._path, timeout=_WAIT_MS / 1000, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            # FULL: a commit is on the disk before it is answered for, so that power loss takes back nothing that was promised.
+            connection.execute("PRAGMA synchronous = FULL")
+            self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection to read from: each statement sees what was committed before it. Raises `WorkError` as `writing` does."""
+        with _disk(self._path):
+            yield self._connection()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other one overlaps: all of it is kept, or nothing where the block raises.
+
+        Raises `WorkError` where the disk is full or cannot be written.
+        """
+        with _disk(self._path):
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise WorkError(f"The disk is full: {path} could not be written. Make room and try again.") from error
+        raise WorkError(f"The job store {path} cannot be used ({error}). Check the disk and the folder.") from error

@@ -1,0 +1,57 @@
+"""`Lock`: a file that one living process holds. Whoever is killed lets go of it, since the system does that for it."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_PAUSE = 0.2  # seconds between two tries
+
+
+class Lock:
+    """A lock file, and beside it the number of the process that holds it; its time says when that one last showed itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path)
+        self._holder = path.with_suffix(".pid")
+
+    @contextmanager
+    def waited_for(self, wanted: Callable[[], bool]) -> Iterator[bool]:
+        """Whether the lock is held inside: it is waited for as long as it is `wanted`."""
+        while wanted():
+            try:
+                self._lock.acquire(blocking=False)
+            except Timeout:
+                time.sleep(_PAUSE)
+                continue
+            try:
+                with suppress(OSError):  # a full disk: then nobody can tell that it hangs
+                    self._holder.write_text(str(os.getpid()))
+                yield True
+            finally:
+                self._lock.release()
+            return
+        yield False
+
+    def show(self) -> None:
+        """Say that its holder lives."""
+        with suppress(OSError):
+            os.utime(self._holder)
+
+    def hanging(self, seconds: float) -> int | None:
+        """The number of the process that holds the lock and has not shown itself for so many seconds; None where all is well."""
+        try:
+            if time.time() - self._holder.stat().st_mtime < seconds:
+                return None
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            with suppress(OSError, ValueError):
+                return int(self._holder.read_text())
+            return None
+        except OSError:
+            return None
+        self._lock.release()
+        return None

@@ -1,0 +1,184 @@
+"""A worker: a process that takes jobs from the store one after another, until it is told to stop or its parent is gone.
+
+    python -m flowpaint.jobs.work DATA SLOT PARENT [--seconds N]
+
+There is one living worker to a slot, for it holds the slot's lock as long as it lives. So whoever gets that lock knows that the
+slot's former worker is dead, and that the job it was at can be given to another.
+"""
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+from ..errors import WorkError, is_full, verdict
+from ..runs import write_json
+from .locks import Lock
+from .pulse import Abandoned, Pulse
+from .queue import Queue
+from .records import Record
+from .store import JobStore, size_of
+
+_IDLE = 0.2  # seconds between two looks at an empty queue
+_RETRY = 1.0  # between two tries to write into the store while the disk is full
+_NICE = 10  # below whatever answers people
+
+Said = TypeVar("Said")
+
+
+class Stopped(BaseException):
+    """The worker is to stop, and to give back what it is at."""
+
+
+def lock_of(folder: Path, slot: str) -> Lock:
+    """The lock of a slot."""
+    return Lock(folder / f"{slot}.lock")
+
+
+def serve(folder: Path, slot: str, alive: Callable[[], bool], *, seconds: float | None = None) -> None:
+    """Do jobs from the store in `folder` while `alive()`, as the worker of `slot`, each for `seconds` at most.
+
+    Waits where another one still has the slot.
+    """
+    queue, lock = Queue(JobStore(folder)), lock_of(folder, slot)
+    with lock.waited_for(alive) as is_ours:
+        if is_ours:
+            _insisted(lambda: queue.lose(slot))
+        while is_ours and alive():
+            lock.show()
+            job = _insisted(lambda: queue.claim(slot))
+            if job is None:
+                time.sleep(_IDLE)
+            else:
+                attempt(queue, job, show=lock.show, seconds=seconds)
+
+
+def attempt(queue: Queue, job: Record, *, show: Callable[[], None] = lambda: None, seconds: float | None = None) -> None:
+    """Do one job that was claimed, and say in the store what came of it. `show` is called all the time, to say that it lives."""
+    try:
+        try:
+            with Pulse(queue, job, show=show, seconds=seconds) as pulse, _logged(queue, job):
+                end = _do(queue, job, pulse)
+        except Exception as error:
+            end = _failing(queue, job, error)
+        if _insisted(end):
+            _tidy(queue, job)
+    except Abandoned:
+        _tidy(queue, job)
+    except Stopped:
+        _insisted(lambda: queue.give_back(job))
+        raise
+
+
+def _do(queue: Queue, job: Record, pulse: Pulse) -> Callable[[], bool]:
+    """Do the job, as far as its first frame where that is to be approved; what then has to be said to the store."""
+    from dataclasses import replace
+
+    from .. import api
+
+    job.folder.mkdir(mode=0o700, exist_ok=True)
+    report = api.Files.of(job.output).report
+    if report.exists():  # its worker died between writing it, which is the last thing, and saying so
+        return _finished(queue, job, report)
+    task = replace(api.Job.from_dict(job.job), output=str(job.output))
+    result = api.Result(task)
+    if job.approve:
+        first = result.approve(run=job.run, fresh=True)
+        told = json.dumps({"frame": first.frame, "path": str(first.path)})
+        return lambda: queue.wait(job, told)
+    result.save(run=job.run, overwrite=True, keep_run=True, progress=pulse.told, shown=pulse.seen)
+    return _finished(queue, job, report)
+
+
+def _finished(queue: Queue, job: Record, report: Path) -> Callable[[], bool]:
+    """What has to be said of a job that is done, whose report then tells nothing of where the store is."""
+    text = report.read_text("utf-8")
+    if (shown := text.replace(f"{queue.store.folder.absolute()}{os.sep}", "")) != text:
+        write_json(report, json.loads(shown))
+    size = size_of(job.folder) - size_of(job.run)
+    return lambda: queue.finish(job, size)
+
+
+def _failing(queue: Queue, job: Record, error: Exception) -> Callable[[], bool]:
+    """What has to be said to the store of a job that ended with `error`."""
+    code, message = verdict(error)
+    if is_full(error):
+        return lambda: queue.turn_away(job, message)
+    return lambda: queue.fail(job, code, message)
+
+
+def _tidy(queue: Queue, job: Record) -> None:
+    """Delete what a job needs no longer: its run folder once it has ended, everything where it was cancelled."""
+    found = queue.state(job.id)
+    if found in (None, "cancelled"):
+        shutil.rmtree(job.folder, ignore_errors=True)
+    elif found in ("done", "failed"):
+        shutil.rmtree(job.run, ignore_errors=True)
+
+
+def _insisted(call: Callable[[], Said]) -> Said:
+    """What `call` to the store returns; while the disk is full it is made again: what was done must not be forgotten."""
+    while True:
+        try:
+            return call()
+        except WorkError:
+            time.sleep(_RETRY)
+
+
+class _Log(logging.Handler):
+    """What the package logs while a job is at work, as events of the job."""
+
+    def __init__(self, queue: Queue, job: Record) -> None:
+        super().__init__(logging.INFO)
+        self._queue, self._job = queue, job
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add one record; a full disk loses it."""
+        try:
+            self._queue.say(self._job, "log", {"level": record.levelname.lower(), "message": record.getMessage()})
+        except WorkError:
+            return
+
+
+@contextmanager
+def _logged(queue: Queue, job: Record) -> Iterator[None]:
+    logger, handler = logging.getLogger("flowpaint"), _Log(queue, job)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise Stopped
+
+
+def main() -> None:
+    """Work until told to stop (SIGTERM), or until the parent is gone."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("slot")
+    parser.add_argument("parent", type=int)
+    parser.add_argument("--seconds", type=float)
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, _stop)
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
+    try:
+        serve(given.folder, given.slot, lambda: os.getppid() == given.parent, seconds=given.seconds)
+    except Stopped:
+        return
+
+
+if __name__ == "__main__":
+    main()

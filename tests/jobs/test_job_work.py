@@ -1,0 +1,274 @@
+"""Workers: real edits of real files by real processes, which are killed, stopped, cancelled and starved on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowpaint import api, video
+from flowpaint.errors import ConfigError, InputError
+from flowpaint.jobs import Crew, JobStore, Queue
+from flowpaint.jobs import pulse as pulses
+from flowpaint.jobs.work import attempt
+from video_files import make, smooth
+
+FRAMES = 60
+
+
+@pytest.fixture
+def store(tmp_path):
+    return JobStore(tmp_path / "data")
+
+
+@pytest.fixture
+def queue(store):
+    return Queue(store)
+
+
+@pytest.fixture
+def film(store, tmp_path):
+    path = make(tmp_path / "film.mp4", [smooth(96, 128, shift=index) for index in range(FRAMES)], sound=("eng",))
+    return store.add_asset("", "film.mp4", path, "video", {}).path
+
+
+def submit(store, film, prompt="van gogh", *, approve=False, **options):
+    job, _ = api.plan_job("edit", film, prompt=prompt, **options)
+    return store.submit("", job.to_dict(), request={}, name="painted.mp4", approve=approve).id
+
+
+def until(true, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+    return found
+
+
+def frames_of(path):
+    clip = video.read(path)
+    return np.stack([clip.raw(index) for index in range(len(clip))])
+
+
+def undisturbed(film, path, prompt="van gogh", **options):
+    api.edit(film, prompt, **options).save(path)
+    return frames_of(path)
+
+
+# ----------------------------------------------------------------------------------------------------- one job, in this process
+
+
+def test_a_job_is_done(store, queue, film):
+    key = submit(store, film, end="4")
+    attempt(queue, queue.claim("here"))
+    job = store.get("", key)
+    assert (job.state, job.stage, job.run.exists()) == ("done", job.stage, False)
+    assert video.probe(job.output).frames == 4 and len(video.probe(job.output).audio) == 1
+    report = json.loads((job.folder / "result.json").read_text())
+    assert report["look"] and str(store.folder) not in json.dumps(report)
+    assert job.bytes == sum(one.stat().st_size for one in job.folder.iterdir())
+
+
+@pytest.mark.slow
+def test_a_job_that_was_done_before_its_worker_died_is_not_done_again(store, queue, film, monkeypatch):
+    key = submit(store, film, end="3")
+    monkeypatch.setattr(Queue, "finish", lambda *_: os._exit(9))
+    if (child := os.fork()) == 0:
+        attempt(queue, queue.claim("here"))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    monkeypatch.undo()
+    written = store.get("", key).output.stat().st_mtime_ns
+    queue.lose("here")
+    attempt(queue, queue.claim("here"))
+    job = store.get("", key)
+    assert job.state == "done" and job.attempt == 2 and job.output.stat().st_mtime_ns == written
+
+
+def test_a_failure_is_that_of_the_command_line(store, queue, film):
+    key = submit(store, film, start="900")
+    attempt(queue, queue.claim("here"))
+    job = store.get("", key)
+    with pytest.raises(InputError) as told:
+        api.edit(film, "van gogh", start="900")
+    assert (job.state, job.code, job.error) == ("failed", 2, str(told.value))
+    assert not job.run.exists()
+
+
+def test_a_job_that_takes_too_long_fails(store, queue, film):
+    key = submit(store, film)
+    attempt(queue, queue.claim("here"), seconds=0.3)
+    job = store.get("", key)
+    assert (job.state, job.code) == ("failed", 1) and "took longer than 0 s" in job.error
+
+
+def test_warnings_become_events(store, queue, film):
+    submit(store, film, end="2", settings={"flow.preset": "fast"})
+    job = queue.claim("here")
+    monkey = api.Result.save
+
+    def save(self, **saving):
+        self._notes.warn("This is worth knowing.")
+        return monkey(self, **saving)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api.Result, "save", save)
+        attempt(queue, job)
+    told = [event.data for event in store.events(job.id) if event.kind == "log"]
+    assert {"level": "warning", "message": "This is worth knowing."} in told
+
+
+@pytest.mark.slow
+def test_the_first_frame_is_approved(store, queue, film):
+    key = submit(store, film, end="3", approve=True)
+    attempt(queue, queue.claim("here"))
+    first = store.get("", key)
+    assert first.state == "waiting" and first.first["frame"] == 0
+    picture = video.read_picture(first.first["path"])
+    store.approve("", key, seed=5)
+    attempt(queue, queue.claim("here"))
+    again = store.get("", key)
+    assert again.state == "waiting" and again.job["seed"] == 5
+    store.approve("", key)
+    attempt(queue, queue.claim("here"))
+    job = store.get("", key)
+    assert job.state == "done", job.error
+    assert picture.shape == (96, 128, 3) and video.probe(job.output).frames == 3
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_is_left_at_once(store, queue, film):
+    key = submit(store, film)
+    job = queue.claim("here")
+    threading.Timer(1.0, lambda: JobStore(store.folder).cancel("", key)).start()
+    begun = time.monotonic()
+    attempt(queue, job)
+    assert time.monotonic() - begun < 2.5
+    assert store.get("", key).state == "cancelled" and not job.folder.exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_while_at_work_it_tells_and_shows(store, queue, film, monkeypatch):
+    monkeypatch.setattr(pulses, "_BEAT", 0.05)
+    monkeypatch.setattr(pulses, "_PREVIEW", 0.05)
+    monkeypatch.setattr(pulses, "_LOOK", 0.02)
+    submit(store, film, end="6")
+    job = queue.claim("here")
+    attempt(queue, job)
+    kinds = [event.kind for event in store.events(job.id)]
+    assert {"progress", "preview", "state"} <= set(kinds)
+    assert video.read_picture(job.folder / "preview.jpg").shape == (96, 128, 3)
+
+
+# --------------------------------------------------------------------------------------------------------- real processes
+
+
+@pytest.fixture
+def crew(store):
+    crew = Crew(store.folder, workers=1)
+    crew.start()
+    yield crew
+    crew.stop()
+
+
+@pytest.mark.slow
+def test_a_killed_workers_job_goes_on_bit_identical(store, film, crew, tmp_path):
+    key = submit(store, film)
+    job = store.get("", key)
+    until(lambda: any((job.run / "segments").glob("*.part")) or list((job.run / "store").glob("*.npz")))
+    until(lambda: store.get("", key).done >= 50 or store.get("", key).state == "done")
+    killed = crew.pids()
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: store.get("", key).has_ended)
+    job = store.get("", key)
+    assert job.state == "done", job.error
+    assert job.losses == 1 and job.attempt == 2, "it was done before it could be killed"
+    assert np.array_equal(frames_of(job.output), undisturbed(film, tmp_path / "alone.mp4"))
+
+
+@pytest.mark.slow
+def test_kill_again_and_again(store, film, crew):
+    keys = [submit(store, film, end="12") for _ in range(6)]
+    for _ in range(4):
+        time.sleep(2.5)
+        for pid in crew.pids():
+            os.kill(pid, signal.SIGKILL)
+    until(lambda: all(store.get("", key).has_ended for key in keys), 120)
+    for key in keys:
+        assert store.get("", key).state == "done"
+        assert [one.data["state"] for one in store.events(key) if one.kind == "state"].count("done") == 1
+
+
+@pytest.mark.slow
+def test_a_stopped_crew_gives_back_and_the_next_one_goes_on(store, film):
+    first = Crew(store.folder, workers=1)
+    first.start()
+    key = submit(store, film)
+    until(lambda: store.get("", key).done > 3)
+    begun = time.monotonic()
+    first.stop()
+    assert time.monotonic() - begun < 6 and first.pids() == []
+    job = store.get("", key)
+    assert (job.state, job.losses) == ("queued", 0)
+    second = Crew(store.folder, workers=1)
+    second.start()
+    try:
+        until(lambda: store.get("", key).state == "done")
+    finally:
+        second.stop()
+    assert store.get("", key).attempt == 2
+
+
+_SERVER = """
+import sys, time
+from pathlib import Path
+from flowpaint.jobs import Crew
+crew = Crew(Path(sys.argv[1]), workers=1)
+crew.start()
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_job_outlives_the_server(store, film):
+    server = subprocess.Popen([sys.executable, "-c", _SERVER, str(store.folder)])
+    try:
+        keys = [submit(store, film, end="30"), submit(store, film, end="4")]
+        until(lambda: store.get("", keys[0]).state == "running")
+        server.kill()
+        server.wait()
+        until(lambda: store.get("", keys[0]).state == "done")
+        assert store.get("", keys[0]).attempt == 1, "the same worker finished it"
+        time.sleep(1.5)
+        assert store.get("", keys[1]).state == "queued", "an orphan took another job"
+        crew = Crew(store.folder, workers=1)
+        crew.start()
+        until(lambda: store.get("", keys[1]).state == "done")
+        crew.stop()
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.slow
+def test_a_hanging_worker_is_replaced(store, film, crew, monkeypatch):
+    monkeypatch.setattr("flowpaint.jobs.crew._HANGS", 3.0)
+    key = submit(store, film)
+    until(lambda: store.get("", key).done > 0)
+    hanging = crew.pids()[0]
+    os.kill(hanging, signal.SIGSTOP)
+    until(lambda: store.get("", key).has_ended)
+    job = store.get("", key)
+    assert (job.state, job.losses) == ("done", 1)
+    assert not Path(f"/proc/{hanging}").exists() or hanging not in crew.pids()
+
+
+def test_no_workers_do_nothing(tmp_path):
+    with pytest.raises(ConfigError):
+        Crew(tmp_path, workers=-1)
