@@ -42,9 +42,11 @@ _FRAMEWORK = frozenset(
 _FRAMEWORK_FOLDERS = ("/assets/", "/static/", "/gradio_api/heartbeat/")
 _HEAD_START = 1.0  # seconds in which the server can answer its first requests before the import takes a core
 _COMING = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="1">
-<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><title>flowpaint</title></head>
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+<title>flowpaint</title></head>
 <body style="font: 1.1rem system-ui, sans-serif; margin: 20vh auto; max-width: 24rem; text-align: center">
-<h1 style="font-size: 1.4rem">flowpaint</h1><p role="status">The page is on its way. This takes a few seconds.</p></body></html>"""
+<h1 style="font-size: 1.4rem">flowpaint</h1><p role="status">The page is on its way. This takes a few seconds.</p>
+</body></html>"""
 
 
 def mount(app: FastAPI, settings: Any) -> None:

@@ -18,6 +18,7 @@ from .page_client import Rest
 _IDENTITY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _SEEDS = 1 << 31
 _SHOWN = 30  # jobs in the list
+RESTORED = ("prompt", "kind", "strength", "keep_colors", "quality", "start", "end", "side_by_side", "method", "negative", "seed")
 _NEED_NO_LOOK = frozenset({"propagate", "deflicker", "colorize"})
 
 Values = Mapping[Any, Any]
@@ -51,22 +52,22 @@ class Events:
             methods = (await rest.get("/v1/methods"))["methods"]
         except InputError:
             return gr.skip(), gr.skip()
-        named = [(f"{one['name']} – {one['says']}", one["name"]) for one in looks]
+        named = [(f"{one['name']} – {one['shows']}", one["name"]) for one in looks]
         ready = [one for one in methods if one.get("ready", True) and one["name"] not in _NEED_NO_LOOK]
-        ways = [(f"{one['name']} – {_sentence(one.get('says', ''))}", one["name"]) for one in ready]
+        ways = [(f"{one['name']} – {_sentence(one['doc'])}", one["name"]) for one in ready]
         return gr.update(choices=[("As my words say", ""), *named]), gr.update(choices=[("Chosen for you", ""), *ways])
 
-    async def arrive(self, request: gr.Request) -> tuple[str, str]:
-        """The clip and the job that the address names, as it stands in a bookmark or after a reload."""
+    async def arrive(self, request: gr.Request) -> tuple[Any, ...]:
+        """The clip and the job that the address names, as it stands after a reload, and what was asked for (`RESTORED`)."""
         asked = request.query_params
-        clip, job = _identity(asked.get("clip")), _identity(asked.get("job"))
+        clip, job, form = _identity(asked.get("clip")), _identity(asked.get("job")), {}
         if job:
             try:
-                found = await self._rest(request).get(f"/v1/jobs/{job}")
-                clip = _identity(found["request"].get("input")) or clip
+                form = dict((await self._rest(request).get(f"/v1/jobs/{job}"))["request"])
+                clip = _identity(form.get("input")) or clip
             except InputError:
                 job = ""
-        return clip, job
+        return clip, job, json.dumps(form.get("keyframes") or {}), *(form.get(name, gr.skip()) for name in RESTORED)
 
     async def clip(self, identity: str | None, request: gr.Request) -> tuple[Any, ...]:
         """One clip to look at, and all that can be chosen."""
@@ -183,18 +184,18 @@ class Events:
         listed = html.jobs(rows, chosen)
         if found is None:
             nothing = gr.update(visible=False)
-            return said, gr.skip(), "", "", nothing, nothing, "", listed, "[]", html.keyframes(_pictures(given))
+            return said, "", results.NOTHING, "", nothing, nothing, "", listed, "[]", html.keyframes(_pictures(given))
         report, source = await self._report(rest, found), await self._source(rest, found)
         waits, lives = found["state"] == "waiting", found["state"] in ("queued", "running", "waiting")
         wanted = results.wanted(None, report)
         return (
             results.progress(found),
             command(found.get("command")),
-            results.result(found, source, report),
+            results.result(found, source["id"] if source else None, report),
             results.weak(report) if report else "",
             gr.update(visible=lives),
             gr.update(visible=waits),
-            results.first(found, source, 0) if waits else "",
+            results.first(found, source) if waits else "",
             listed,
             json.dumps(list(wanted)),
             html.keyframes(_pictures(given), wanted),
@@ -209,13 +210,14 @@ class Events:
             return None
         return found
 
-    async def _source(self, rest: Rest, job: Mapping[str, Any]) -> str | None:
+    async def _source(self, rest: Rest, job: Mapping[str, Any]) -> dict[str, Any] | None:
         """The job's clip, while it is still here."""
         source = _identity((job.get("request") or {}).get("input"))
         try:
-            return source if source and await rest.get(f"/v1/assets/{source}") else None
+            found: dict[str, Any] | None = await rest.get(f"/v1/assets/{source}") if source else None
         except InputError:
             return None
+        return found
 
 
 def body(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,6 +238,10 @@ def body(form: Mapping[str, Any]) -> dict[str, Any]:
         "start": str(form.get("start") or "").strip(),
         "end": str(form.get("end") or "").strip(),
         "side_by_side": bool(form.get("side_by_side")),
+        "other_shots": "keep" if form.get("other_shots") else None,
+        "allow_damaged": bool(form.get("allow_damaged")),
+        "tonemap": bool(form.get("tonemap")),
+        "settings": _settings(str(form.get("settings") or "")),
         "keep_colors": bool(form.get("keep_colors")),
         "seed": int(form.get("seed") or 0),
         "quality": None if form.get("quality") == "normal" else form.get("quality"),
@@ -253,6 +259,11 @@ def command(line: str | None) -> str:
     copy = html.block("button", "Copy", type="button", data_copy="fp-command")
     summary = html.block("summary", "The same on the command line")
     return html.block("details", summary + html.block("pre", told) + copy, open=True, class_="fp-command")
+
+
+def _settings(lines: str) -> dict[str, str]:
+    pairs = (line.partition("=") for line in lines.splitlines() if line.strip())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _sentence(doc: str) -> str:

@@ -17,8 +17,13 @@ _STATES = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-_LABELS = {"video": "Video", "report": "Report (JSON)", "sheet": "Contact sheet", "candidates": "Candidates", "first": "First frame"}
-_WEAK = 8  # moments shown at most
+_LABELS = {
+    "video": "Video",
+    "report": "Report (JSON)",
+    "sheet": "Contact sheet",
+    "candidates": "Candidates",
+    "first": "First frame",
+}
 
 
 def block(tag: str, inside: str, **attributes: str | int | float | bool | None) -> str:
@@ -59,9 +64,7 @@ def viewer(asset: Mapping[str, Any]) -> str:
     picture = block("img", "", class_="fp-frame", src=f"{address}/frames/0?side=960", alt="Frame 0 of the clip")
     ink = block("canvas", "", class_="fp-ink", tabindex="0", hidden=True, role="img", aria_label=_INK, aria_describedby="fp-keys")
     cursor = block("span", "", class_="fp-cursor", hidden=True)
-    slider = block(
-        "input", "", type="range", class_="fp-scrub", min="0", max=frames - 1, value="0", step="1", id="fp-scrub"
-    )
+    slider = block("input", "", type="range", class_="fp-scrub", min="0", max=frames - 1, value="0", step="1", id="fp-scrub")
     label = block("label", "Frame", for_="fp-scrub") + slider + block("output", "", class_="fp-where", for_="fp-scrub")
     facts = [str(asset["name"]), f"{asset.get('width')} × {asset.get('height')}", f"{frames} frames", clock(asset.get("seconds"))]
     shape = float(asset.get("width") or 16) / float(asset.get("height") or 9)
@@ -154,8 +157,8 @@ def plan(found: Mapping[str, Any]) -> str:
         said.append(f"{len(made)} key {'picture is' if len(made) == 1 else 'pictures are'} edited for you.")
     if seconds is not None:
         said.append(f"About {duration(float(seconds))} of work.")
-    said += [str(one) for one in found.get("warnings") or ()]
-    return block("div", "".join(block("p", text(one)) for one in said), class_="fp-plan", role="status")
+    notes = "".join(block("p", text(one), class_="fp-hint") for one in found.get("warnings") or ())
+    return block("div", block("p", text(" ".join(said))) + notes, class_="fp-plan", role="status")
 
 
 def jobs(rows: Sequence[Mapping[str, Any]], shown: str) -> str:

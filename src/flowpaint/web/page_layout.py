@@ -8,7 +8,8 @@ import gradio as gr
 from fastapi import FastAPI
 
 from . import page_html as html
-from .page_events import Events
+from .page_events import RESTORED, Events
+from .page_result import NOTHING
 
 _SILENT: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 _KINDS = [
@@ -109,7 +110,7 @@ def application(app: FastAPI) -> FastAPI:
         block_title_text_color="*neutral_700",
         block_title_text_color_dark="*neutral_200",
     )
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         inner,
         page,
         path="/",
@@ -124,10 +125,11 @@ def application(app: FastAPI) -> FastAPI:
         enable_monitoring=False,
         max_file_size=1,
     )
+    return inner
 
 
 def _piece(value: str = "", name: str = "") -> gr.Markdown:
-    """HTML of `page_html`, put into the page as it is: every word of it is escaped there, and the policy runs no inline script."""
+    """HTML put into the page as it is: `page_html` escapes every word of it, and the policy runs no inline script."""
     return gr.Markdown(value, elem_id=name or None, elem_classes="fp", sanitize_html=False, latex_delimiters=[])
 
 
@@ -151,7 +153,9 @@ def _look() -> Look:
     with gr.Accordion("Edited pictures of your own", open=False):
         _piece("Save a frame, paint over it in any program, and give it back here: the whole clip follows it.")
         _piece('<p><a class="fp-save" download href="#">Save the frame shown above</a></p>')
-        _piece(html.upload("Upload the edited frame", kind="picture", tells="fp-key", hint="for the frame shown", with_frame=True))
+        _piece(
+            html.upload("Upload the edited frame", kind="picture", tells="fp-key", hint="for the frame shown", with_frame=True)
+        )
         key, keys, keyframes = _field("fp-key"), _field("fp-keys", "{}"), _piece()
     with gr.Accordion("More choices", open=False):
         form = _more()
@@ -175,6 +179,10 @@ def _more() -> dict[str, Any]:
     form["method"] = gr.Dropdown([("Chosen for you", "")], value="", label="Method")
     form["negative"] = gr.Textbox(label="What should not be there", max_lines=2)
     form["seed"] = gr.Number(value=0, precision=0, minimum=0, label="Seed: another number gives another result")
+    form["other_shots"] = gr.Checkbox(label="Leave shots without an edited picture as they are")
+    form["allow_damaged"] = gr.Checkbox(label="Use what can be read of a damaged clip")
+    form["tonemap"] = gr.Checkbox(label="Turn HDR colours into ordinary ones")
+    form["settings"] = gr.Textbox(label="Settings of the method, one part.field=value a line", lines=2)
     form["mask"] = _field("fp-mask")
     return form
 
@@ -198,16 +206,23 @@ def _work() -> Work:
     with gr.Row():
         preview = gr.Button("Preview two seconds", elem_id="fp-two")
         run = gr.Button("Make the whole clip", variant="primary", elem_id="fp-run")
-    check = gr.Button("What will it take?", size="sm", elem_id="fp-check")
+    check = gr.Button("What will it take?", elem_id="fp-check")
     problem, plan, progress = _piece(name="fp-problem"), _piece(), _piece(name="fp-progress")
     cancel = gr.Button("Cancel", variant="stop", visible=False, elem_id="fp-cancel")
     command = _piece()
     _piece("## 5 · Result", "fp-five")
-    result, weak = _piece(name="fp-shown"), _piece()
+    result, weak = _piece(NOTHING, "fp-shown"), _piece()
     _piece("## Your jobs")
     jobs = _piece(name="fp-all")
-    fields = {"job": _field("fp-job"), "remove": _field("fp-remove"), "wanted": _field("fp-wanted", "[]")}
-    shown = {"problem": problem, "plan": plan, "progress": progress, "command": command, "result": result, "weak": weak}
+    fields: dict[str, Any] = {"job": _field("fp-job"), "remove": _field("fp-remove"), "wanted": _field("fp-wanted", "[]")}
+    shown: dict[str, Any] = {
+        "problem": problem,
+        "plan": plan,
+        "progress": progress,
+        "command": command,
+        "result": result,
+        "weak": weak,
+    }
     return Work(preview=preview, run=run, check=check, cancel=cancel, jobs=jobs, **shown, **fields)
 
 
@@ -222,11 +237,13 @@ def _wire(events: Events, page: gr.Blocks, clip: Clip, look: Look, first: First,
     job = {"inputs": [work.job, look.keys], "outputs": at_job, **_SILENT}
 
     page.load(events.choices, None, [look.look, look.method], **_SILENT)
-    page.load(events.arrive, None, [clip.identity, work.job], **_SILENT).then(
+    restored = [look.form[name] for name in RESTORED]
+    page.load(events.arrive, None, [clip.identity, work.job, look.keys, *restored], **_SILENT).then(
         events.clip, clip.identity, at_clip, **_SILENT
     ).then(events.job, **job).then(events.shots, clip.identity, clip.shots, **_SILENT)
     for listener, chosen in ((clip.identity.submit, clip.identity), (clip.here.input, clip.here)):
-        listener(events.clip, chosen, at_clip, **_SILENT).then(lambda: ("{}", ""), None, keys, **_SILENT).then(
+        afresh = [*keys, look.form["mask"]]
+        listener(events.clip, chosen, at_clip, **_SILENT).then(lambda: ("{}", "", ""), None, afresh, **_SILENT).then(
             events.shots, clip.identity, clip.shots, **_SILENT
         )
     look.key.submit(events.keyframe, [look.key, look.keys, work.wanted], keys, **_SILENT)
@@ -244,11 +261,12 @@ def _wire(events: Events, page: gr.Blocks, clip: Clip, look: Look, first: First,
     ).then(events.suggestions, [look.keys, work.wanted], look.keyframes, **_SILENT)
 
     work.job.submit(events.job, **job)
-    for trigger, how, what in (
+    decisions: list[tuple[Any, Any, Any]] = [
         (first.accept.click, events.accept, work.job),
         (first.another.click, events.another, work.job),
         (first.own.submit, events.own, [work.job, first.own]),
         (work.cancel.click, events.cancel, work.job),
-    ):
-        trigger(how, what, first.problem, **_SILENT).then(events.job, **job)
+    ]
+    for trigger, decide, what in decisions:
+        trigger(decide, what, first.problem, **_SILENT).then(events.job, **job)
     work.remove.submit(events.remove, [work.remove, work.job], [work.problem, work.job], **_SILENT).then(events.job, **job)

@@ -17,7 +17,7 @@ def progress(job: Mapping[str, Any]) -> str:
     total = int(at.get("total") or 0)
     said = states().get(state, state)
     head = block("p", block("strong", text(said[:1].upper() + said[1:]), class_=f"fp-state fp-{state}") + " " + text(_about(job)))
-    inside = head
+    inside = head + (block("p", text(job["look"]), class_="fp-hint") if job.get("look") else "")
     if state == "failed":
         inside += block("p", text((job.get("error") or {}).get("message") or "It failed."), class_="fp-problem", role="alert")
     if state in ("queued", "running"):
@@ -32,27 +32,38 @@ def progress(job: Mapping[str, Any]) -> str:
 
 
 def _about(job: Mapping[str, Any]) -> str:
-    words = str(job.get("prompt") or job.get("look") or job.get("kind") or "")
-    again = int(job.get("attempt") or 0)
-    return f"{words} ({again}. attempt)" if again > 1 else words
+    return str(job.get("prompt") or job.get("kind") or "")
 
 
-def first(job: Mapping[str, Any], source: str | None, frame: int) -> str:
-    """The source's frame beside the edited one that waits for approval."""
+def first(job: Mapping[str, Any], source: Mapping[str, Any] | None) -> str:
+    """The source's frame beside the edited one that waits for approval; `source` is the asset, while it is here."""
     edited = f"/v1/jobs/{job['id']}/artifacts/first?v={job.get('attempt') or 0}"
     pictures = ""
     if source:
-        before = block("img", "", src=f"/v1/assets/{source}/frames/{frame}?side=960", alt="The frame as it is")
+        frame = _begins(str((job.get("request") or {}).get("start") or ""), source)
+        before = block("img", "", src=f"/v1/assets/{source['id']}/frames/{frame}?side=960", alt="The frame as it is")
         pictures += block("figure", before + block("figcaption", "Before"))
     after = block("img", "", src=edited, alt="The frame as edited")
     return block("div", pictures + block("figure", after + block("figcaption", "After")), class_="fp-pair")
+
+
+def _begins(time: str, source: Mapping[str, Any]) -> int:
+    """The number of the frame at `time`: a number of a frame, 3.5s, or minutes and seconds with colons; 0 for anything else."""
+    if time.isdecimal():
+        return int(time)
+    try:
+        seconds = sum(float(one) * 60**place for place, one in enumerate(reversed(time.removesuffix("s").split(":"))))
+    except ValueError:
+        return 0
+    frames, length = int(source.get("frames") or 1), float(source.get("seconds") or 0)
+    return min(frames - 1, max(0, round(seconds * frames / length))) if length else 0
 
 
 def result(job: Mapping[str, Any], source: str | None, report: Mapping[str, Any] | None) -> str:
     """The finished video beside its source, and its files to download."""
     files = {str(one["name"]): one for one in job.get("artifacts") or ()}
     if "video" not in files:
-        return ""
+        return NOTHING
     address = str(files["video"]["href"])
     request, offset = job.get("request") or {}, _offset(report)
     beside = None if request.get("side_by_side") else source
@@ -79,7 +90,9 @@ def _compare(address: str, source: str | None, offset: float) -> str:
     tools = block("div", play + time + block("output", "0:00.0", class_="fp-at"), class_="fp-line")
     cannot = "This browser cannot play the file. Download it below; the frames of the clip above can still be looked at."
     fallback = block("p", cannot, class_="fp-problem fp-cannot", hidden=True)
-    return block("div", block("div", videos, class_="fp-stage") + parts + tools + fallback, class_="fp-compare", data_offset=offset)
+    return block(
+        "div", block("div", videos, class_="fp-stage") + parts + tools + fallback, class_="fp-compare", data_offset=offset
+    )
 
 
 def _offset(report: Mapping[str, Any] | None) -> float:
@@ -94,10 +107,12 @@ def _rate(found: Mapping[str, Any]) -> float:
 
 
 def weak(report: Mapping[str, Any]) -> str:
-    """The moments that may not look right, worst first, each leading there; a sentence where there are none."""
+    """The moments that may not look right, worst first, each leading there, or a sentence where there are none; and the notes."""
     found = moments(report)
+    notes = "".join(block("li", text(one)) for one in report.get("warnings") or ())
+    told = block("p", "Notes:") + block("ul", notes, class_="fp-notes") if notes else ""
     if not found:
-        return block("p", "No weak moments were found.", class_="fp-hint")
+        return block("div", block("p", "No weak moments were found.", class_="fp-hint") + told)
     about = report.get("input") or {}
     start, rate = int(about.get("first_frame") or 0), _rate(about)
     wants = set(report.get("wants_keyframe") or ())
@@ -107,7 +122,7 @@ def weak(report: Mapping[str, Any]) -> str:
         more = " An edited picture here would help." if number in wants else ""
         said = f"Frame {number}, {clock(at)}: {why}.{more}"
         items.append(block("li", block("button", text(said), type="button", data_go=number, data_moment=f"{at:.4f}")))
-    return block("div", block("p", "Look at these moments:") + block("ul", "".join(items), class_="fp-moments"))
+    return block("div", block("p", "Look at these moments:") + block("ul", "".join(items), class_="fp-moments") + told)
 
 
 def moments(report: Mapping[str, Any]) -> list[tuple[int, str]]:
@@ -129,6 +144,9 @@ def moments(report: Mapping[str, Any]) -> list[tuple[int, str]]:
         if all(abs(one[1] - other[1]) > 3 for other in kept):
             kept.append(one)
     return [(number, why) for _, number, why in kept]
+
+
+NOTHING = block("p", "Nothing yet. What you make is shown here.", class_="fp-hint")
 
 
 def wanted(plan: Mapping[str, Any] | None, report: Mapping[str, Any] | None) -> Sequence[int]:
