@@ -3,12 +3,14 @@
 from ..weights import Policy
 from .calls import Options, colorize, deflicker, edit, plan_job, propagate, resume
 from .catalogue import describe, look_sheet, looks, parts, shots, take_frames
+from .command import command
 from .contest import LAYOUTS, Poll, benchmark, tally, vote_page
 from .doctor import doctor
 from .estimate import plan
 from .first import First
 from .job import Job, recorded
 from .judging import compare, evaluate
+from .material import facts, take_frame
 from .models import download_model, model_licences, models, verify_models
 from .prepare import Given
 from .result import Files, Result, Saving, check_approval, check_output, run_folder
@@ -34,6 +36,7 @@ __all__ = [
     "check_output",
     "check_report",
     "colorize",
+    "command",
     "compare",
     "deflicker",
     "describe",
@@ -41,6 +44,7 @@ __all__ = [
     "download_model",
     "edit",
     "evaluate",
+    "facts",
     "look_sheet",
     "looks",
     "model_licences",
@@ -55,6 +59,7 @@ __all__ = [
     "run_folder",
     "shots",
     "synth",
+    "take_frame",
     "take_frames",
     "tally",
     "train",

@@ -6,6 +6,7 @@ import types as builtin_types
 import typing
 from collections.abc import Mapping
 from dataclasses import field, fields
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -18,10 +19,16 @@ from ..table import TABLE
 def table() -> dict[str, dict[str, str]]:
     """Every known part: kind -> name -> "module:class". Outside packages add rows through the entry points `flowpaint.parts`."""
     rows = {kind: dict(names) for kind, names in TABLE.items()}
-    for point in entry_points(group="flowpaint.parts"):
-        kind, _, name = point.name.partition(".")
-        rows.setdefault(kind, {})[name] = point.value
+    for point, target in _outside():
+        kind, _, name = point.partition(".")
+        rows.setdefault(kind, {})[name] = target
     return rows
+
+
+@cache
+def _outside() -> tuple[tuple[str, str], ...]:
+    """The rows of installed packages: read once, for every package on the path is asked, and each recipe asks many times."""
+    return tuple((point.name, point.value) for point in entry_points(group="flowpaint.parts"))
 
 
 def names(kind: str) -> list[str]:

@@ -5,7 +5,7 @@
 
 from .border import Progress, Warn
 from .encoding import Encoding, check
-from .picture import read_picture, write_picture
+from .picture import picture_size, read_picture, write_picture
 from .probe import Facts, Track, probe, read_comment
 from .read import read
 from .shots import shots
@@ -18,6 +18,7 @@ __all__ = [
     "Track",
     "Warn",
     "check",
+    "picture_size",
     "probe",
     "read",
     "read_comment",

@@ -1,0 +1,136 @@
+"""From a request to a job: its body read, the ids in it turned into files, its words checked in a child."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+from fastapi import Request
+from pydantic import ValidationError
+
+from ..errors import InputError
+from ..jobs.records import Asset
+from . import assets, problems, uploads
+from .models import Asked
+from .problems import Refusal
+from .service import Service, in_thread, tidy
+
+_ONE = ("input", "style", "by", "mask", "new_object", "reference", "sketch", "depth")  # fields that name one asset
+_PARTS = {"video": "input"} | {field: field for field in _ONE if field != "input"}
+_KEYFRAME = "keyframe:"
+_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A job that may be submitted: as asked for, with `flowpaint.api.Job` in plain values, and its files' names by path."""
+
+    asked: Asked
+    posted: dict[str, Any]
+    job: dict[str, Any]
+    command: str
+    name: str
+    names: Mapping[str, str]
+
+
+async def read(request: Request, service: Service, owner: str) -> tuple[Asked, dict[str, Any]]:
+    """What is asked for, and that as it was posted; files that came with it are assets then.
+
+    Raises `Refusal` for a body that does not fit, `VideoError` for files that are none.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        body = await request.body()
+        return _checked(body)
+    if kind != "multipart/form-data":
+        raise Refusal(415, f"A body of type {kind!r} is not taken. Send application/json or multipart/form-data.")
+    with uploads.place(service.store.folder / "incoming") as folder:
+        form = await uploads.receive(request, folder, service.settings.limits)
+        return await _of_form(form, service, owner)
+
+
+async def _of_form(form: uploads.Form, service: Service, owner: str) -> tuple[Asked, dict[str, Any]]:
+    if form.texts.keys() - {"job"}:
+        raise Refusal(422, f"The form has a text {min(form.texts.keys() - {'job'})[:100]!r}. Send `job` and files.")
+    try:
+        body = json.loads(form.texts.get("job", "{}"))
+    except ValueError as error:
+        raise Refusal(422, f"The part `job` is no JSON ({error}). Send an object.") from error
+    if not isinstance(body, dict) or ("input" in body) == ("video" in form.files):
+        raise Refusal(422, "The form needs a job, an object, and its video once: the file `video`, or `input` in the job.")
+    for part in form.files:
+        if part not in _PARTS and not part.startswith(_KEYFRAME):
+            raise Refusal(422, f"The form has a file {part[:100]!r}. Files are {', '.join(_PARTS)} and {_KEYFRAME}TIME.")
+    _checked(json.dumps({**body, **{_PARTS[part]: "later" for part in form.files if part in _PARTS}}))  # before files are read
+    for part, file in form.files.items():
+        asset = await assets.take(service, owner, file)
+        if part.startswith(_KEYFRAME):
+            body["keyframes"] = {**body.get("keyframes", {}), part.removeprefix(_KEYFRAME): asset.id}
+        else:
+            body[_PARTS[part]] = asset.id
+    return _checked(json.dumps(body))
+
+
+def _checked(body: bytes | str) -> tuple[Asked, dict[str, Any]]:
+    try:
+        asked = Asked.model_validate_json(body)
+    except ValidationError as error:
+        raise problems.invalid(error) from None
+    return asked, asked.model_dump(mode="json", exclude_unset=True)
+
+
+async def planned(asked: Asked, posted: dict[str, Any], service: Service, owner: str) -> Planned:
+    """The job that is asked for. Raises `Unknown` for assets that are not there, and what `flowpaint.api.plan_job` raises."""
+    name = _output_name(asked.name)
+    known = await in_thread(_assets, asked, service, owner)
+    names = {str(one.path): one.name for one in known.values()}
+    settings = service.settings
+    found = await service.work(
+        "job",
+        names,
+        asked=_options(asked, {key: str(one.path) for key, one in known.items()}),
+        policy={"offline": settings.offline, "commercial_only": settings.commercial_only},
+        known=names,
+        folder=str(settings.data.absolute()),
+        output=name,
+    )
+    return Planned(asked=asked, posted=posted, job=found["job"], command=found["commands"][0], name=name, names=names)
+
+
+def _output_name(name: str) -> str:
+    """The name of the result: only its suffix counts. Raises `InputError` for one that is no video's."""
+    shown = tidy(name, "result.mp4")
+    if PurePath(shown).suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{shown!r} is no name of a video that can be written. Use one of {', '.join(_SUFFIXES)}.")
+    return shown
+
+
+def ids(asked: Mapping[str, Any]) -> list[str]:
+    """The ids of all assets that a request names, as it was posted."""
+    one = [asked[field] for field in _ONE if asked.get(field)]
+    marks = [mark for mark in asked.get("objects", ()) if _is_asset(mark)]
+    return [*one, *marks, *asked.get("keyframes", {}).values()]
+
+
+def _is_asset(mark: str) -> bool:
+    return mark != "auto" and ":" not in mark
+
+
+def _assets(asked: Asked, service: Service, owner: str) -> dict[str, Asset]:
+    """The assets that are named, by id. Their paths are absolute."""
+    found = {key: service.store.asset(owner, key) for key in ids(asked.model_dump())}
+    return {key: replace(one, path=one.path.absolute()) for key, one in found.items()}
+
+
+def _options(asked: Asked, paths: Mapping[str, str]) -> dict[str, Any]:
+    """What `flowpaint.api.plan_job` takes, with paths in place of ids."""
+    options = asked.model_dump(exclude={"name", "priority", "approve"})
+    for field in _ONE:
+        options[field] = paths[options[field]] if options[field] is not None else None
+    options["objects"] = [paths[mark] if _is_asset(mark) else mark for mark in asked.objects]
+    options["keyframes"] = {time: paths[key] for time, key in asked.keyframes.items()}
+    options["settings"] = {path: str(one).lower() if isinstance(one, bool) else str(one) for path, one in asked.settings.items()}
+    options["encoding"] = asked.encoding.model_dump(exclude_none=True)
+    options["fps"] = str(asked.fps)
+    return options

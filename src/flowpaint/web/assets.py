@@ -1,0 +1,123 @@
+"""Assets: videos and pictures that were uploaded, looked at once in a child, and may be named by jobs."""
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as InPath
+
+from ..errors import InputError
+from ..jobs.records import Asset
+from . import models, uploads
+from .document import BINARY, UPLOAD, binary
+from .files import served
+from .problems import Refusal, documented
+from .service import Here, Owner, Service, in_thread, shielded, tidy
+from .uploads import File
+
+router = APIRouter(prefix="/v1/assets", tags=["assets"])
+Key = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+_SCRUBBED = 600  # frames of an asset that are kept as pictures
+
+
+async def take(service: Service, owner: str, file: File) -> Asset:
+    """The asset that an uploaded file becomes. Raises `VideoError` for what is none, `Refusal` (507) without room."""
+    limits = service.settings.limits
+    name = tidy(file.name, "upload")
+    await in_thread(service.check_room, file.bytes)
+    told = {field: getattr(limits, field) for field in ("seconds", "frames", "pixels", "picture_bytes")}
+    facts = await service.work("facts", {str(file.path): name}, path=str(file.path), limits=told)
+    named = file.path.with_name(f"{file.path.name}{facts.pop('suffix')}")
+    file.path.rename(named)
+    kind = facts.pop("kind")
+    asset = await shielded(lambda: service.store.add_asset(owner, name, named, kind, facts))
+    service.meter.upload(kind, asset.bytes)
+    return asset
+
+
+def shown(asset: Asset) -> models.Asset:
+    """An asset as answers have it."""
+    plain = {field: getattr(asset, field) for field in ("id", "name", "kind", "bytes", "created")}
+    return models.Asset(**plain, **asset.facts)
+
+
+@router.post("", status_code=201, responses=documented(400, 413, 415, 422, 507), openapi_extra=UPLOAD)
+async def upload(request: Request, service: Here, owner: Owner) -> models.Asset:
+    """Take in a video or a picture: the part `file` of a form."""
+    with uploads.place(service.store.folder / "incoming") as folder:
+        form = await uploads.receive(request, folder, service.settings.limits)
+        file = form.files.get("file")
+        if file is None or len(form.files) > 1 or form.texts:
+            raise Refusal(422, "The form must have one part, a file called `file`. Send each file by itself.")
+        return shown(await take(service, owner, file))
+
+
+@router.get("", responses=documented())
+def list_assets(service: Here, owner: Owner) -> models.Assets:
+    """What was uploaded, newest first."""
+    return models.Assets(assets=[shown(one) for one in service.store.assets(owner)])
+
+
+@router.get("/{key}", responses=documented(404, 422))
+def get_asset(key: Key, service: Here, owner: Owner) -> models.Asset:
+    """One asset."""
+    return shown(service.store.asset(owner, key))
+
+
+@router.delete("/{key}", status_code=204, responses=documented(404, 409, 422))
+def delete_asset(key: Key, service: Here, owner: Owner) -> Response:
+    """Delete an asset that no unfinished job reads."""
+    service.store.asset(owner, key)
+    try:
+        service.store.remove_asset(owner, key)
+    except InputError as error:
+        raise conflict(error, service) from None
+    return Response(status_code=204)
+
+
+def conflict(error: InputError, service: Service) -> Exception:
+    """The error itself where it tells of something unknown, else that the thing is not in the state for it (409)."""
+    return error if type(error) is not InputError else Refusal(409, service.shown(str(error), {}))
+
+
+@router.get("/{key}/content", response_class=Response, responses=binary(206, 304) | documented(404, 416, 422))
+def content(request: Request, key: Key, service: Here, owner: Owner) -> Response:
+    """The file as it was uploaded, or ranges of it."""
+    asset = service.store.asset(owner, key)
+    return served(request, asset.path, name=asset.name)
+
+
+@router.get("/{key}/frames/{number}", response_class=Response, responses=BINARY["jpeg"] | documented(404, 416, 422))
+async def one_frame(
+    request: Request,
+    key: Key,
+    number: Annotated[int, InPath(ge=0, le=10_000_000)],
+    service: Here,
+    owner: Owner,
+    side: Annotated[int, Query(ge=16, le=2048)] = 640,
+) -> Response:
+    """A frame as JPEG, its long side at most `side` pixels."""
+    asset = await in_thread(service.store.asset, owner, key)
+    folder = asset.path.parent / "frames"
+    path = folder / f"{side}-{number}.jpg"
+    if not path.exists():
+        await in_thread(_make_way, folder)
+        names = {str(asset.path): asset.name}
+        await service.work("frame", names, path=str(asset.path), number=number, side=side, out=str(path))
+    return await in_thread(lambda: served(request, path, name=f"{asset.name}.{number}.jpg"))
+
+
+def _make_way(folder: Path) -> None:
+    """Keep the folder of an asset's frames small: the oldest go."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    pictures = sorted(folder.glob("*.jpg"), key=lambda one: one.stat().st_mtime)
+    for old in pictures[: max(0, len(pictures) - _SCRUBBED + 1)]:
+        old.unlink(missing_ok=True)
+
+
+@router.get("/{key}/shots", responses=documented(404, 422))
+async def list_shots(key: Key, service: Here, owner: Owner) -> list[models.Shot]:
+    """The shots of a video."""
+    asset = await in_thread(service.store.asset, owner, key)
+    found = await service.work("shots", {str(asset.path): asset.name}, path=str(asset.path))
+    return [models.Shot.model_validate(one) for one in found["shots"]]

@@ -1,0 +1,145 @@
+"""Jobs: asked for, looked at, approved, cancelled, and what they made."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Path as InPath
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+
+from ..errors import InputError
+from . import asked, models, problems, views
+from .assets import conflict
+from .document import APPROVAL, ASKED, binary
+from .files import served
+from .problems import Refusal, documented
+from .service import Here, Owner, Service, in_thread, shielded
+
+router = APIRouter(prefix="/v1", tags=["jobs"])
+Key = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Name = Annotated[str, InPath(pattern=r"^(video|report|sheet|first|preview|candidates)$")]
+
+
+@router.post("/jobs", status_code=202, responses=documented(400, 404, 409, 413, 415, 422, 507), openapi_extra=ASKED)
+async def submit(
+    request: Request,
+    response: Response,
+    service: Here,
+    owner: Owner,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+) -> models.Job:
+    """Ask for an edit. The video and pictures are assets, or come as files of a form with the job as its part `job`.
+
+    Whoever got no answer may ask again with the same Idempotency-Key, and gets the job that is there.
+    """
+    await in_thread(_check_queue, service, owner)
+    wanted, posted = await asked.read(request, service, owner)
+    planned = await asked.planned(wanted, posted, service, owner)
+    made = await shielded(
+        lambda: service.store.submit(
+            owner,
+            planned.job,
+            request=posted,
+            name=planned.name,
+            priority=wanted.priority,
+            approve=wanted.approve,
+            once=idempotency_key,
+        )
+    )
+    service.commands.learn(made, planned.command)
+    response.headers["location"] = f"/v1/jobs/{made.id}"
+    return await views.job(made, service)
+
+
+def _check_queue(service: Service, owner: str) -> None:
+    most = service.settings.limits.jobs_queued
+    if service.store.counts(owner).get("queued", 0) >= most:
+        raise Refusal(429, f"{most} jobs are queued. Wait until some are done.", headers={"retry-after": "30"})
+    service.check_room(0)
+
+
+@router.post("/plans", responses=documented(400, 404, 409, 413, 415, 422, 507), openapi_extra=ASKED)
+async def plan(request: Request, service: Here, owner: Owner) -> models.Plan:
+    """What a job would do and cost, without doing it: what `flowpaint edit --dry-run` says."""
+    wanted, posted = await asked.read(request, service, owner)
+    planned = await asked.planned(wanted, posted, service, owner)
+    output = service.settings.data.absolute() / "incoming" / f"result{planned.name[planned.name.rindex('.') :]}"
+    found = await service.work("plan", planned.names, job=planned.job, output=str(output))
+    del found["run_folder"]
+    found["output"]["path"] = planned.name
+    return models.Plan.model_validate({**service.plain(found, planned.names), "command": planned.command})
+
+
+@router.get("/jobs", responses=documented(422))
+async def list_jobs(
+    service: Here,
+    owner: Owner,
+    state: models.State | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    before: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+) -> models.Jobs:
+    """Jobs, newest first: of one state, or `created` before a time."""
+    records = await in_thread(lambda: service.store.jobs(owner, state=state, limit=limit, before=before))
+    return models.Jobs(jobs=await views.jobs(records, service))
+
+
+@router.get("/jobs/{key}", responses=documented(404, 422))
+async def get_job(key: Key, service: Here, owner: Owner) -> models.Job:
+    """One job, as it is now."""
+    return await views.job(await in_thread(service.store.get, owner, key), service)
+
+
+@router.post("/jobs/{key}/approve", responses=documented(404, 409, 413, 415, 422), openapi_extra=APPROVAL)
+async def approve(request: Request, key: Key, service: Here, owner: Owner) -> models.Job:
+    """Let a job that waits go on: with its first frame, with another one (`seed`), or with a picture (`keyframe`)."""
+    wanted = await _approval(request)
+    if wanted.seed is not None and wanted.keyframe is not None:
+        raise Refusal(422, "There are both a seed and a key frame. Give one of them, or nothing to accept the first frame.")
+    await in_thread(service.store.get, owner, key)
+    picture = None
+    if wanted.keyframe is not None:
+        picture = (await in_thread(service.store.asset, owner, wanted.keyframe)).path.absolute()
+    try:
+        made = await shielded(lambda: service.store.approve(owner, key, seed=wanted.seed, keyframe=picture))
+    except InputError as error:
+        raise conflict(error, service) from None
+    return await views.job(made, service)
+
+
+async def _approval(request: Request) -> models.Approval:
+    body = await request.body()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("application/json", "") or (not kind and body):
+        raise Refusal(415, f"A body of type {kind!r} is not taken. Send application/json.")
+    try:
+        return models.Approval.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        raise problems.invalid(error) from None
+
+
+@router.delete(
+    "/jobs/{key}",
+    response_model=models.Job,
+    responses={**documented(404, 409, 422), 204: {"description": "The job had ended, and is removed with its files"}},
+)
+async def delete_job(key: Key, service: Here, owner: Owner) -> Response:
+    """Cancel a job that has not ended; remove one that has, with its files."""
+    found = await in_thread(service.store.get, owner, key)
+    if not found.has_ended:
+        ended = await shielded(service.store.cancel, owner, key)
+        return JSONResponse((await views.job(ended, service)).model_dump(mode="json"))
+    try:
+        await shielded(service.store.remove, owner, key)
+    except InputError as error:
+        raise conflict(error, service) from None
+    return Response(status_code=204)
+
+
+@router.get("/jobs/{key}/artifacts/{name}", response_class=Response, responses=binary(206, 304) | documented(404, 416, 422))
+def artifact(request: Request, key: Key, name: Name, service: Here, owner: Owner) -> Response:
+    """A file that a job made, or ranges of it."""
+    record = service.store.get(owner, key)
+    path = views.artifacts(record).get(name)
+    if path is None:
+        raise Refusal(404, f"The job {key} has no {name} now. Its `artifacts` say what it has.")
+    return served(request, path, name=views.file_name(record, name, path))

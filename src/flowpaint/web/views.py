@@ -1,0 +1,113 @@
+"""Jobs as answers have them: the store's rows with artifacts, names instead of paths, and the command line that does the same."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+
+from ..jobs.records import Record
+from . import models
+from .asked import ids
+from .files import type_of
+from .service import Service, in_thread
+
+_REMEMBERED = 4096  # command lines
+_SUFFIX_OF = {"video": "", "report": ".json", "sheet": ".sheet.png", "candidates": ".candidates.png"}
+
+
+class Commands:
+    """The command lines of jobs, found in a child and remembered."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, str] = OrderedDict()
+
+    async def of(self, records: Sequence[Record], names: Mapping[str, str], service: Service) -> list[str]:
+        """The command line of each job."""
+        jobs = [{**one.job, "output": one.name} for one in records]
+        keys = [_key(one) for one in records]
+        new = [place for place, key in enumerate(keys) if key not in self._known]
+        if new:
+            told = {path: name for path, name in names.items() if any(path in keys[place] for place in new)}
+            found = await service.work("commands", names, jobs=[jobs[place] for place in new], known=told)
+            self._known.update(zip([keys[place] for place in new], found["commands"], strict=True))
+        made = [self._known[key] for key in keys]
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return made
+
+    def learn(self, record: Record, command: str) -> None:
+        """Remember the command line of a job."""
+        self._known[_key(record)] = command
+
+
+def _key(record: Record) -> str:
+    return json.dumps({**record.job, "output": record.name}, sort_keys=True)
+
+
+async def job(record: Record, service: Service) -> models.Job:
+    """One job as answers have it."""
+    return (await jobs([record], service))[0]
+
+
+async def jobs(records: Sequence[Record], service: Service) -> list[models.Job]:
+    """Jobs as answers have them."""
+    names = await in_thread(names_of, records, service) if records else {}
+    commands = await service.commands.of(records, names, service)
+    return await in_thread(lambda: [_shown(*one, service, names) for one in zip(records, commands, strict=True)])
+
+
+def names_of(records: Sequence[Record], service: Service) -> dict[str, str]:
+    """What the owners of these jobs call the files that they read, by path."""
+    wanted = {key for one in records for key in ids(one.request)}
+    owners = {one.owner for one in records}
+    return {str(one.path.absolute()): one.name for owner in owners for one in service.store.assets(owner) if one.id in wanted}
+
+
+def _shown(record: Record, command: str, service: Service, names: Mapping[str, str]) -> models.Job:
+    method = record.job.get("method", {})
+    plain = ("id", "state", "name", "priority", "created", "started", "finished", "attempt", "approve")
+    failed = record.state == "failed"
+    return models.Job(
+        **{field: getattr(record, field) for field in plain},
+        kind=record.job["kind"],
+        prompt=record.job.get("prompt", ""),
+        look=record.job.get("look", ""),
+        method=str(method.get("part", "")),
+        progress=models.Progress(stage=record.stage, done=record.done, total=record.total),
+        error=models.Failure(code=record.code or 1, message=service.shown(record.error, names)) if failed else None,
+        artifacts=[_artifact(record, name, path) for name, path in artifacts(record).items()],
+        request=dict(record.request),
+        command=command,
+    )
+
+
+def artifacts(record: Record) -> dict[str, Path]:
+    """The files of a job that are ready, by what they are."""
+    output, run = record.output, record.run
+    found = {"preview": record.folder / "preview.jpg"}
+    if record.state == "done":
+        found |= {name: output if not end else output.with_name(f"{output.stem}{end}") for name, end in _SUFFIX_OF.items()}
+    elif record.state == "waiting":
+        found["candidates"] = run / "candidates.png"
+    if record.first is not None:
+        found["first"] = Path(record.first["path"])
+    return {name: path for name, path in found.items() if path.is_file()}
+
+
+def file_name(record: Record, name: str, path: Path) -> str:
+    """What an artifact is called for its owner: as the job is, with an end that says what it is."""
+    shown = PurePath(record.name)
+    end = _SUFFIX_OF.get(name, f".{name}{path.suffix}")
+    return f"{shown.stem}{end or path.suffix}"
+
+
+def _artifact(record: Record, name: str, path: Path) -> models.Artifact:
+    return models.Artifact.model_validate(
+        {
+            "name": name,
+            "file": file_name(record, name, path),
+            "bytes": path.stat().st_size,
+            "type": type_of(path),
+            "href": f"/v1/jobs/{record.id}/artifacts/{name}",
+        }
+    )
