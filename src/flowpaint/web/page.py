@@ -26,20 +26,8 @@ CSP = (
     "media-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 _OWN = {"/page/page.js": "text/javascript", "/page/brush.js": "text/javascript", "/page/page.css": "text/css"}
-_FRAMEWORK = frozenset(
-    {
-        "/",
-        "/config",
-        "/theme.css",
-        "/manifest.json",
-        "/favicon.ico",
-        "/gradio_api/run/predict",
-        "/gradio_api/queue/join",
-        "/gradio_api/queue/data",
-        "/gradio_api/startup-events",
-    }
-)
-_FRAMEWORK_FOLDERS = ("/assets/", "/static/", "/gradio_api/heartbeat/")
+_FRAMEWORK = frozenset({"/", "/theme.css", "/manifest.json", "/favicon.ico", "/gradio_api/run/predict"})
+_FRAMEWORK_FOLDERS = ("/assets/", "/static/")
 _HEAD_START = 1.0  # seconds in which the server can answer its first requests before the import takes a core
 _COMING = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="1">
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">

@@ -115,15 +115,22 @@ def _brush() -> str:
 
 def shots(rows: Sequence[Mapping[str, Any]]) -> str:
     """The shots of a clip; each leads to its first frame."""
-    if not rows:
-        return ""
+    if len(rows) < 2:
+        return block("p", "One shot, no cuts.", class_="fp-hint") if rows else ""
     buttons = (
-        block("button", f"Shot {place}: {text(row['from'])} – {text(row['to'])}", type="button", data_go=row["first"])
+        block("button", f"Shot {place}: {_short(row['from'])} – {_short(row['to'])}", type="button", data_go=row["first"])
         for place, row in enumerate(rows, start=1)
     )
-    word = "One shot, no cuts:" if len(rows) == 1 else f"{len(rows)} shots:"
     items = "".join(block("li", one) for one in buttons)
-    return block("div", block("p", word, id="fp-shots") + block("ul", items, class_="fp-chips", aria_labelledby="fp-shots"))
+    head = block("p", f"{len(rows)} shots:", id="fp-shots")
+    return block("div", head + block("ul", items, class_="fp-chips", aria_labelledby="fp-shots"))
+
+
+def _short(time: object) -> str:
+    """A clock time without hours that are none: 00:00:01.500 is 0:01.5."""
+    hours, minutes, seconds = str(time).split(":")
+    rest = f"{minutes}:{seconds[:4]}"
+    return text(rest.removeprefix("0") if hours == "00" else f"{hours}:{rest}")
 
 
 def keyframes(chosen: Mapping[str, str], wanted: Sequence[int] = ()) -> str:

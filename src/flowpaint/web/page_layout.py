@@ -159,7 +159,7 @@ def _look() -> Look:
         key, keys, keyframes = _field("fp-key"), _field("fp-keys", "{}"), _piece()
     with gr.Accordion("More choices", open=False):
         form = _more()
-    form |= {"look": look, "prompt": prompt, "keyframes": keys}
+    form |= {"look": look, "prompt": prompt, "keyframes": keys, "mask": _field("fp-mask")}
     return Look(look=look, method=form["method"], key=key, keys=keys, keyframes=keyframes, form=form)
 
 
@@ -183,7 +183,6 @@ def _more() -> dict[str, Any]:
     form["allow_damaged"] = gr.Checkbox(label="Use what can be read of a damaged clip")
     form["tonemap"] = gr.Checkbox(label="Turn HDR colours into ordinary ones")
     form["settings"] = gr.Textbox(label="Settings of the method, one part.field=value a line", lines=2)
-    form["mask"] = _field("fp-mask")
     return form
 
 
