@@ -13,6 +13,7 @@ _FLAGS = ("keep_colors", "side_by_side", "strict", "allow_damaged", "tonemap", "
 _VALUES = ("strength", "start", "end", "preview", "quality", "seed", "device", "fps", "negative", "other_shots")
 _FILES = ("mask", "new_object", "reference", "sketch", "depth", "style", "by")
 _ENCODING = ("codec", "crf", "preset", "pixel_format", "audio")
+_MOST = 200  # settings
 _DEFAULTS: Mapping[str, Any] = {one.name: getattr(Job(), one.name) for one in fields(Job)}
 
 
@@ -86,21 +87,34 @@ def _method(job: Job) -> list[str]:
 def _settings(job: Job, part: str) -> list[str]:
     """Settings that turn the method called `part`, as the job's words alone choose it, into the job's: as few as do."""
     said: list[str] = []
-    for _ in range(200):  # each setting may bring others with it, as a model brings what suits it
-        try:
-            found = _chosen(job, part, said)
-        except FlowpaintError:
-            return said
-        step = next(_differences(found, job.method), None)
+    found = _chosen(job, part, said)
+    if found is None:  # the words alone name no look: they are for an editor or a model
+        said = list(_readers(job.method))
+        found = _chosen(job, part, said)
+    for _ in range(_MOST):  # each setting may bring others with it, as a model brings what suits it
+        step = None if found is None else next(_differences(found, job.method), None)
         if step is None or step in said:
-            return said
+            break
         said.append(step)
+        found = _chosen(job, part, said)
     return said
 
 
-def _chosen(job: Job, part: str, settings: Sequence[str]) -> dict[str, Any]:
+def _readers(method: Mapping[str, Any]) -> Iterator[str]:
+    """The setting that chooses who reads words."""
+    if isinstance(method.get("editor"), Mapping):
+        yield f"editor={method['editor']['part']}"
+    elif isinstance(method.get("model"), Mapping):
+        yield f"model.weights={method['model'].get('weights', '')}"
+
+
+def _chosen(job: Job, part: str, settings: Sequence[str]) -> dict[str, Any] | None:
+    """The method that the words of the job and some settings lead to, None where they lead to none."""
     prompt = job.prompt if job.kind == "edit" else ""
-    method, _ = choose_method(part, prompt=prompt, style=job.style, settings=settings, keyframes=bool(job.keyframes))
+    try:
+        method, _ = choose_method(part, prompt=prompt, style=job.style, settings=settings, keyframes=bool(job.keyframes))
+    except FlowpaintError:
+        return None
     return recipe_of(method)
 
 

@@ -6,6 +6,7 @@ import typer
 
 from . import edits, judging, services, training
 from .models import models
+from .serve import serve
 
 app = typer.Typer(
     help="Edit a whole video: give it a look by name, or carry frames that you edited yourself to all the others.",
@@ -38,6 +39,7 @@ for _command in (services.frames, services.shots, services.looks, services.docto
 for _command in (judging.evaluate, judging.compare, judging.benchmark, judging.vote):
     app.command()(_command)
 app.command()(training.train)
+app.command()(serve)
 app.add_typer(training.data, name="data")
 app.command("list")(services.list_parts)
 app.add_typer(models, name="models")

@@ -110,7 +110,7 @@ class Crew:
 
     def _spawn(self, slot: str) -> subprocess.Popen[bytes]:
         threads = max(1, (os.cpu_count() or 1) // max(1, self.workers))
-        command = [sys.executable, "-m", "flowpaint.jobs.work", str(self.folder.absolute()), slot, str(os.getpid())]
+        command = [sys.executable, "-m", "flowpaint.jobs", str(self.folder.absolute()), slot, str(os.getpid())]
         command += [] if self.seconds is None else ["--seconds", str(self.seconds)]
         # Read when torch starts its threads: waiting ones must sleep, and all workers together have one for each core.
         manners = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}

@@ -1,6 +1,6 @@
 """A worker: a process that takes jobs from the store one after another, until it is told to stop or its parent is gone.
 
-    python -m flowpaint.jobs.work DATA SLOT PARENT [--seconds N]
+    python -m flowpaint.jobs DATA SLOT PARENT [--seconds N]
 
 There is one living worker to a slot, for it holds the slot's lock as long as it lives. So whoever gets that lock knows that the
 slot's former worker is dead, and that the job it was at can be given to another.
@@ -165,7 +165,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Work until told to stop (SIGTERM), or until the parent is gone."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(prog="python -m flowpaint.jobs")
     parser.add_argument("folder", type=Path)
     parser.add_argument("slot")
     parser.add_argument("parent", type=int)
@@ -178,7 +178,3 @@ def main() -> None:
         serve(given.folder, given.slot, lambda: os.getppid() == given.parent, seconds=given.seconds)
     except Stopped:
         return
-
-
-if __name__ == "__main__":
-    main()

@@ -16,8 +16,8 @@ from .models import Asked
 from .problems import Refusal
 from .service import Service, in_thread, tidy
 
-_ONE = ("input", "style", "by", "mask", "new_object", "reference", "sketch", "depth")  # fields that name one asset
-_PARTS = {"video": "input"} | {field: field for field in _ONE if field != "input"}
+ONE = ("input", "style", "by", "mask", "new_object", "reference", "sketch", "depth")  # fields that name one asset
+_PARTS = {"video": "input"} | {field: field for field in ONE if field != "input"}
 _KEYFRAME = "keyframe:"
 _SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 
@@ -58,7 +58,9 @@ async def _of_form(form: uploads.Form, service: Service, owner: str) -> tuple[As
     except ValueError as error:
         raise Refusal(422, f"The part `job` is no JSON ({error}). Send an object.") from error
     if not isinstance(body, dict) or ("input" in body) == ("video" in form.files):
-        raise Refusal(422, "The form needs a job, an object, and its video once: the file `video`, or `input` in the job.")
+        raise Refusal(
+            422, "The form has no job, or its video not once. Send an object as `job`, and `video`, or `input` in the job."
+        )
     for part in form.files:
         if part not in _PARTS and not part.startswith(_KEYFRAME):
             raise Refusal(422, f"The form has a file {part[:100]!r}. Files are {', '.join(_PARTS)} and {_KEYFRAME}TIME.")
@@ -106,27 +108,22 @@ def _output_name(name: str) -> str:
     return shown
 
 
-def ids(asked: Mapping[str, Any]) -> list[str]:
-    """The ids of all assets that a request names, as it was posted."""
-    one = [asked[field] for field in _ONE if asked.get(field)]
-    marks = [mark for mark in asked.get("objects", ()) if _is_asset(mark)]
-    return [*one, *marks, *asked.get("keyframes", {}).values()]
-
-
 def _is_asset(mark: str) -> bool:
     return mark != "auto" and ":" not in mark
 
 
 def _assets(asked: Asked, service: Service, owner: str) -> dict[str, Asset]:
     """The assets that are named, by id. Their paths are absolute."""
-    found = {key: service.store.asset(owner, key) for key in ids(asked.model_dump())}
+    one = [key for key in (getattr(asked, field) for field in ONE) if key is not None]
+    keys = {*one, *(mark for mark in asked.objects if _is_asset(mark)), *asked.keyframes.values()}
+    found = {key: service.store.asset(owner, key) for key in sorted(keys)}
     return {key: replace(one, path=one.path.absolute()) for key, one in found.items()}
 
 
 def _options(asked: Asked, paths: Mapping[str, str]) -> dict[str, Any]:
     """What `flowpaint.api.plan_job` takes, with paths in place of ids."""
     options = asked.model_dump(exclude={"name", "priority", "approve"})
-    for field in _ONE:
+    for field in ONE:
         options[field] = paths[options[field]] if options[field] is not None else None
     options["objects"] = [paths[mark] if _is_asset(mark) else mark for mark in asked.objects]
     options["keyframes"] = {time: paths[key] for time, key in asked.keyframes.items()}

@@ -2,12 +2,14 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
+from typing import Any
 
-from ..jobs.records import Record
+from ..jobs.records import Record, Unknown
 from . import models
-from .asked import ids
+from .asked import ONE
 from .files import type_of
 from .service import Service, in_thread
 
@@ -58,9 +60,17 @@ async def jobs(records: Sequence[Record], service: Service) -> list[models.Job]:
 
 def names_of(records: Sequence[Record], service: Service) -> dict[str, str]:
     """What the owners of these jobs call the files that they read, by path."""
-    wanted = {key for one in records for key in ids(one.request)}
-    owners = {one.owner for one in records}
-    return {str(one.path.absolute()): one.name for owner in owners for one in service.store.assets(owner) if one.id in wanted}
+    names: dict[str, str] = {}
+    for owner, path in {(record.owner, path) for record in records for path in _files(record.job)}:
+        with suppress(Unknown):  # deleted since
+            names[path] = service.store.asset(owner, Path(path).parent.name).name
+    return names
+
+
+def _files(job: Mapping[str, Any]) -> Iterator[str]:
+    """The files that a job reads, by its own fields."""
+    told = [job.get(field) for field in ONE] + list(job.get("objects", ())) + list(job.get("keyframes", {}).values())
+    yield from (path for path in told if path and Path(path).parent.parent.name == "assets")
 
 
 def _shown(record: Record, command: str, service: Service, names: Mapping[str, str]) -> models.Job:
@@ -77,7 +87,7 @@ def _shown(record: Record, command: str, service: Service, names: Mapping[str, s
         error=models.Failure(code=record.code or 1, message=service.shown(record.error, names)) if failed else None,
         artifacts=[_artifact(record, name, path) for name, path in artifacts(record).items()],
         request=dict(record.request),
-        command=command,
+        command=service.shown(command, names),
     )
 
 

@@ -1,0 +1,77 @@
+"""`serve`: the web server with its workers, until it is told to stop."""
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from ..errors import InputError
+from ..jobs import Crew
+from ..jobs.locks import Lock
+from .app import create_app
+from .settings import Settings
+
+_BACKLOG = 512
+_LEAVE = 3  # seconds for requests under way, once told to stop; streams of events would never end
+
+
+def serve(settings: Settings, *, workers: int = 1, tell: Callable[[str], None] = lambda _: None) -> None:
+    """Answer requests, and have jobs done by `workers` processes, until interrupted; `tell` gets the address.
+
+    Raises `InputError` for an address that cannot be listened on, and where another server has the data folder.
+    """
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone(settings), _listening(settings) as listener:
+        app = create_app(settings)
+        limits = settings.limits
+        crew = Crew(settings.data, workers=workers, seconds=limits.job_seconds, quota=limits.quota_bytes, tell=tell)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_LEAVE,
+        )
+        signal.signal(signal.SIGTERM, _told_to_stop)  # uvicorn sends itself again what it got, once it has left
+        crew.start()
+        try:
+            host, port = listener.getsockname()[:2]
+            tell(f"flowpaint is at http://{f'[{host}]' if ':' in host else host}:{port}. Ctrl-C ends it; jobs are kept.")
+            uvicorn.Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            return
+        finally:
+            crew.stop()
+
+
+def _told_to_stop(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Inside, no other server has the data folder."""
+    asked = iter((True,))
+    with Lock(settings.data / "server.lock").waited_for(lambda: next(asked, False)) as is_ours:
+        if not is_ours:
+            raise InputError(f"{settings.data} is served already. Use that server, or another folder with --data.")
+        yield
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """A socket that listens where the settings say."""
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise InputError(
+            f"{settings.host} port {settings.port} cannot be listened on ({error.strerror}). Choose another --port or --host."
+        ) from error
+    with listener:
+        yield listener

@@ -1,0 +1,89 @@
+"""A web server for tests: the real application over a real store, its children's tasks done in this process or in real ones."""
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from starlette.testclient import TestClient
+
+from flowpaint.jobs.queue import Queue
+from flowpaint.web.app import create_app
+from flowpaint.web.child import outcome
+from flowpaint.web.children import settle
+from flowpaint.web.settings import Limits, Settings
+from video_files import make, smooth
+
+HOME = "http://127.0.0.1:7860"
+
+
+class Direct:
+    """Does the tasks of children at once, in this process: what it gives is the same, without the safety."""
+
+    def __init__(self):
+        self.asked = []
+        self.is_ready = True
+
+    def start(self):
+        pass
+
+    def ready(self):
+        return self.is_ready
+
+    def ask(self, task, **values):
+        self.asked.append(task)
+        future = Future()
+        settle(future, outcome(task, values))
+        return future
+
+    def close(self):
+        pass
+
+
+def client(folder, *, asks=None, base=HOME, raises=True, **said):
+    """A browserless client of a server with its data in `folder`."""
+    limits = Limits(**said.pop("limits", {}))
+    app = create_app(Settings(data=Path(folder) / "data", limits=limits, **said), asks=asks or Direct())
+    made = TestClient(app, base_url=base, raise_server_exceptions=raises)
+    made.service = app.state.service
+    made.queue = Queue(made.service.store)
+    return made
+
+
+def a_video(folder, name="clip.mp4", frames=6, size=(48, 64), **said):
+    """A small real video."""
+    return make(Path(folder) / name, [smooth(*size, index) for index in range(frames)], **said)
+
+
+def a_picture(folder, name="hat.png", size=(48, 64)):
+    """A small real picture."""
+    path = Path(folder) / name
+    Image.fromarray(np.tile(smooth(*size), 1)).save(path)
+    return path
+
+
+def upload(on, path, name=None, **said):
+    """The asset that a file has become."""
+    answer = on.post("/v1/assets", files={"file": (name or path.name, path.read_bytes())}, **said)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def ask(on, asset, **said):
+    """The job that was asked for."""
+    answer = on.post("/v1/jobs", json={"input": asset["id"], "prompt": "van gogh", **said})
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+def is_problem(answer, status, *words, code=2):
+    """Whether an answer is a problem as the document has it."""
+    body = answer.json()
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert body.keys() == {"type", "title", "status", "detail", "code"}
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["detail"].count(". ") >= 1 and body["detail"].endswith((".", ").")), body["detail"]
+    for word in words:
+        assert word in body["detail"], body["detail"]
+    return True
