@@ -11,23 +11,6 @@ from pathlib import Path
 
 import httpx
 
-SCRIPT = """
-import sys
-from pathlib import Path
-import uvicorn
-from flowpaint.jobs.crew import Crew
-from flowpaint.web.app import create_app
-from flowpaint.web.settings import Settings
-folder, port, tokens = Path(sys.argv[1]), int(sys.argv[2]), tuple(sys.argv[3:])
-app = create_app(Settings(data=folder, port=port, tokens=tokens))
-crew = Crew(folder, workers=1)
-crew.start()
-try:
-    uvicorn.run(app, port=port, log_level="warning")
-finally:
-    crew.stop()
-"""
-
 
 def free_port() -> int:
     """A port that nobody listens on."""
@@ -39,14 +22,24 @@ def free_port() -> int:
 @contextlib.contextmanager
 def serving(folder: Path, *tokens: str) -> Iterator[str]:
     """The address of a server over the data in `folder`, from its first healthy answer on."""
-    folder.mkdir(exist_ok=True)
     port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "flowpaint",
+        "serve",
+        "--port",
+        str(port),
+        "--data",
+        str(folder),
+        "--workers",
+        "1",
+        "--quiet",
+    ]
+    for token in tokens:
+        command += ["--token", token]
     manners = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder), str(port), *tokens],
-        env={**os.environ, **manners},
-        stdin=subprocess.DEVNULL,
-    )
+    process = subprocess.Popen(command, env={**os.environ, **manners}, stdin=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         _wait(address, process)
