@@ -244,7 +244,7 @@ def test_words_of_a_user_are_never_markup(visit, bunny, server, tmp_path):
     assert "<b id=evil>" in page.wait_for_selector("#fp-problem .fp-problem").inner_text()
     words = "night\n\n<b id=evil>bold</b> *a* `b` $c$"
     clip = page.get_attribute(".fp-viewer", "data-asset")
-    asked = {"input": clip, "prompt": words, "method": "fresco", "quality": "draft"}  # a method that reads any words
+    asked = {"input": clip, "prompt": words, "preview": "0.2s", "settings": {"model.weights": "mini"}}  # a model reads any words
     made = httpx.post(f"{server}/v1/jobs", json=asked, trust_env=False).json()
     page.goto(f"{server}/?job={made['id']}")
     page.wait_for_selector(".fp-jobs li")

@@ -15,6 +15,7 @@ from . import page_html as html
 from . import page_result as results
 from .page_client import Rest
 
+_OUR_MODELS = "flowpaint"  # the source of those that come with it
 _IDENTITY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _SEEDS = 1 << 31
 _SHOWN = 30  # jobs in the list
@@ -44,18 +45,24 @@ class Events:
 
     # ---------------------------------------------------------------------------------------------------------- step 1, 2
 
-    async def choices(self, request: gr.Request) -> tuple[Any, Any]:
-        """The looks and the methods to choose from."""
+    async def choices(self, request: gr.Request) -> tuple[Any, ...]:
+        """The looks, the methods and the image models to choose from: those that work here."""
         rest = self._rest(request)
         try:
             looks = (await rest.get("/v1/looks"))["looks"]
             methods = (await rest.get("/v1/methods"))["methods"]
+            models = (await rest.get("/v1/models"))["models"]
         except InputError:
-            return gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), gr.skip()
         named = [(f"{one['name']} – {one['shows']}", one["name"]) for one in looks]
-        ready = [one for one in methods if one.get("ready", True) and one["name"] not in _NEED_NO_LOOK]
-        ways = [(f"{one['name']} – {_sentence(one['doc'])}", one["name"]) for one in ready]
-        return gr.update(choices=[("As my words say", ""), *named]), gr.update(choices=[("Chosen for you", ""), *ways])
+        ways = [(_way(one), one["name"]) for one in methods if one["name"] not in _NEED_NO_LOOK]
+        here = [one for one in models if one["here"] and (one["role"] == "model" or one["source"] == _OUR_MODELS)]
+        nets = [(f"{one['name']} – {_sentence(one['says'])}", one["name"]) for one in here]
+        return (
+            gr.update(choices=[("As my words say", ""), *named]),
+            gr.update(choices=[("Chosen for you", ""), *ways]),
+            gr.update(choices=[("As the method has it", ""), *nets]),
+        )
 
     async def arrive(self, request: gr.Request) -> tuple[Any, ...]:
         """The clip and the job that the address names, as it stands after a reload, and what was asked for (`RESTORED`)."""
@@ -241,7 +248,7 @@ def body(form: Mapping[str, Any]) -> dict[str, Any]:
         "other_shots": "keep" if form.get("other_shots") else None,
         "allow_damaged": bool(form.get("allow_damaged")),
         "tonemap": bool(form.get("tonemap")),
-        "settings": _settings(str(form.get("settings") or "")),
+        "settings": _settings(str(form.get("settings") or ""), str(form.get("model") or "")),
         "keep_colors": bool(form.get("keep_colors")),
         "seed": int(form.get("seed") or 0),
         "quality": None if form.get("quality") == "normal" else form.get("quality"),
@@ -261,9 +268,17 @@ def command(line: str | None) -> str:
     return html.block("details", summary + html.block("pre", told) + copy, open=True, class_="fp-command")
 
 
-def _settings(lines: str) -> dict[str, str]:
+def _settings(lines: str, model: str) -> dict[str, str]:
     pairs = (line.partition("=") for line in lines.splitlines() if line.strip())
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    said = {name.strip(): value.strip() for name, _, value in pairs}
+    return {"model.weights": model} | said if model else said
+
+
+def _way(method: Mapping[str, Any]) -> str:
+    """A method with what it does, and whether it comes without a model of its own."""
+    fields = {one["name"]: one["default"] for one in method["fields"]}
+    has_none = isinstance(fields.get("model"), Mapping) and not fields["model"].get("weights")
+    return f"{method['name']} – {_sentence(method['doc'])}" + (" (choose an image model, too)" if has_none else "")
 
 
 def _sentence(doc: str) -> str:

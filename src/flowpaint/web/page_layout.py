@@ -177,6 +177,7 @@ def _more() -> dict[str, Any]:
     form["style"] = _field("fp-style")
     _piece(html.upload("Take the style of a picture", kind="picture", tells="fp-style"))
     form["method"] = gr.Dropdown([("Chosen for you", "")], value="", label="Method")
+    form["model"] = gr.Dropdown([("As the method has it", "")], value="", label="Image model")
     form["negative"] = gr.Textbox(label="What should not be there", max_lines=2)
     form["seed"] = gr.Number(value=0, precision=0, minimum=0, label="Seed: another number gives another result")
     form["other_shots"] = gr.Checkbox(label="Leave shots without an edited picture as they are")
@@ -235,7 +236,7 @@ def _wire(events: Events, page: gr.Blocks, clip: Clip, look: Look, first: First,
     ]  # fmt: skip
     job = {"inputs": [work.job, look.keys], "outputs": at_job, **_SILENT}
 
-    page.load(events.choices, None, [look.look, look.method], **_SILENT)
+    page.load(events.choices, None, [look.look, look.method, look.form["model"]], **_SILENT)
     restored = [look.form[name] for name in RESTORED]
     page.load(events.arrive, None, [clip.identity, work.job, look.keys, *restored], **_SILENT).then(
         events.clip, clip.identity, at_clip, **_SILENT
