@@ -154,6 +154,17 @@
     });
   }
 
+  const STAGES = {
+    align: "Following the motion",
+    backward: "Carrying the pictures back",
+    chunks: "Preparing frames",
+    denoise: "Painting",
+    masks: "Following the object",
+    plan: "Choosing key pictures",
+    windows: "Painting key pictures",
+    write: "Frames made",
+  };
+
   function advance(panel, state, now) {
     if (!panel || !now.total) return;
     const [bar, said] = [one(".fp-bar", panel), one(".fp-eta", panel)];
@@ -163,7 +174,7 @@
     bar.value = now.done / now.total;
     const made = now.done - state.from;
     const left = made > 0 && moment - state.begun > 1 ? ((moment - state.begun) / made) * (now.total - now.done) : null;
-    said.textContent = `${now.stage}: ${now.done} of ${now.total}` + (left === null ? "" : `, about ${duration(left)} left`);
+    said.textContent = `${STAGES[now.stage] || now.stage}: ${now.done} of ${now.total}` + (left === null ? "" : `, about ${duration(left)} left`);
   }
 
   // -------------------------------------------------------------------------------------------- result beside its source

@@ -108,7 +108,7 @@ class Events:
         if frame.isdecimal():
             chosen.pop(frame, None)
             if _identity(asset):
-                chosen[frame] = asset
+                chosen[frame] = _identity(asset)
         return json.dumps(chosen), html.keyframes(chosen, _numbers(wanted))
 
     async def suggestions(self, given: str, wanted: str) -> str:
@@ -282,7 +282,8 @@ def _way(method: Mapping[str, Any]) -> str:
 
 
 def _sentence(doc: str) -> str:
-    return " ".join(doc.split()).partition(". ")[0].rstrip(".")
+    first = " ".join(doc.split()).partition(". ")[0].partition("; ")[0]
+    return first.rstrip(".").replace("`", "")
 
 
 def _identity(said: str | None) -> str:

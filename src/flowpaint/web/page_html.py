@@ -29,7 +29,7 @@ _LABELS = {
 def block(tag: str, inside: str, **attributes: str | int | float | bool | None) -> str:
     """One element around `inside`, which is HTML already; `class_` and `data_x` become class and data-x, None is left out."""
     said = "".join(
-        f" {name.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{escape(str(value))}"')
+        f" {name.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{text(value)}"')
         for name, value in attributes.items()
         if value is not None and value is not False
     )

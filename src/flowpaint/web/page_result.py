@@ -23,7 +23,7 @@ def progress(job: Mapping[str, Any]) -> str:
     if state in ("queued", "running"):
         value = f"{int(at.get('done') or 0) / total:.4f}" if total else None
         inside += block("progress", "", class_="fp-bar", max="1", value=value, aria_label="Progress")
-        inside += block("p", text(at.get("stage") or ""), class_="fp-eta", role="status")
+        inside += block("p", "", class_="fp-eta")
         has = any(one["name"] == "preview" for one in job.get("artifacts") or ())
         preview = f"/v1/jobs/{job['id']}/artifacts/preview" if has else None
         inside += block("img", "", class_="fp-preview", src=preview, alt="The newest finished frame", hidden=not has)
