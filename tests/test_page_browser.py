@@ -371,11 +371,15 @@ def test_edited_pictures_weak_moments_and_a_preview(visit, server, tmp_path):
 def test_the_list_of_jobs(visit, bunny, server):
     page = visit()
     upload(page, bunny)
-    for words in ("sepia", "noir"):
+    page.click(f"{FOLDED}:has-text('More choices')")
+    for words, start in (("sepia", ""), ("noir", "10")):
         ask(page, words)
+        page.get_by_label("Begin at").fill(start)
         page.click("#fp-run")
         page.wait_for_selector(f".fp-job:has-text('{words}')")
         finished(page)
+    until(page, "['.fp-after', '.fp-before'].every(one => document.querySelector(one).readyState >= 2)")
+    until(page, "Math.abs(document.querySelector('.fp-before').currentTime - 0.4) < 0.02")  # the source is at the same moment
     page.goto(server)
     page.click(".fp-jobs li:has-text('sepia') >> button >> nth=0")
     page.wait_for_selector(".fp-job:has-text('sepia')")
@@ -420,9 +424,10 @@ def test_by_keyboard_alone(visit, bunny):
     until(page, "document.querySelector('.fp-frame').src.includes('/frames/24?')")
     focused(page, "#fp-words textarea")
     page.keyboard.type("sepia")
-    focused(page, FOLDED)
-    focused(page, f"{FOLDED}:not(:is(.none))")
-    page.keyboard.press("Enter")
+    for title in ("Edited pictures of your own", "More choices"):
+        focused(page, FOLDED)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(f"{FOLDED}.open:has-text('{title}')")
     focused(page, "#fp-run")
     page.keyboard.press("Enter")
     finished(page)
