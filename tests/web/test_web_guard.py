@@ -134,7 +134,7 @@ def test_no_other_site_reads_an_answer(here):
 @pytest.mark.parametrize("path", ["/healthz", "/v1/looks", "/v1/nothing", "/openapi.json", "/login", "/metrics"])
 def test_every_answer_says_what_it_may_not_be_used_for(here, path):
     headers = here.get(path).headers
-    assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+    assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
     assert headers["x-frame-options"] == "DENY" and "frame-ancestors 'none'" in headers["content-security-policy"]
     assert ("default-src 'none'" in headers["content-security-policy"]) == (path != "/login")
     assert "http" not in headers["content-security-policy"]
