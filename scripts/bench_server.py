@@ -29,6 +29,10 @@ from pathlib import Path
 import numpy as np
 import requests
 
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+import torch
+
 from flowpaint import api, scenes, video
 
 FRAMES, HEIGHT, WIDTH = 8, 120, 160
@@ -122,7 +126,7 @@ class Client:
             key = f"{self.number}-{index}"
             answer = self._ask("POST", "/v1/jobs", json=wish, headers={"Idempotency-Key": key})
             self.accepted[key] = answer.json()["id"]
-            time.sleep(luck.random() * 0.5)
+            time.sleep(luck.uniform(0, 12))  # so that bad luck meets requests, too
 
     def _asset(self, content: bytes, name: str) -> str:
         return self._ask("POST", "/v1/assets", files={"file": (name, content)}).json()["id"]
@@ -306,6 +310,7 @@ def judged(server: Server, clients: list[Client], films: list[Path]) -> dict[str
     done = [jobs[key] for key in asked if jobs.get(key, {}).get("state") == "done"]
     failed = [jobs[key] for key in asked if jobs.get(key, {}).get("state") == "failed"]
     twice, wrong, differing = 0, 0, 0
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // server.workers))  # as workers have; bits hang on it
     alone: dict[tuple[int, str], np.ndarray] = {}
     for one in done:
         twice += ends(requests.get(f"{server.url}/v1/jobs/{one['id']}/events", timeout=60).text) != 1

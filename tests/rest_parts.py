@@ -1,9 +1,13 @@
 """A web server for tests: the real application over a real store, its children's tasks done in this process or in real ones."""
 
+import atexit
 from concurrent.futures import Future
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from anyio.from_thread import start_blocking_portal
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -15,6 +19,14 @@ from flowpaint.web.settings import Limits, Settings
 from video_files import make, smooth
 
 HOME = "http://127.0.0.1:7860"
+
+
+@cache
+def _portal():
+    """One event loop for all clients: a new one for each request would cost more than most requests do."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(start_blocking_portal())
 
 
 class Direct:
@@ -45,6 +57,7 @@ def client(folder, *, asks=None, base=HOME, raises=True, **said):
     limits = Limits(**said.pop("limits", {}))
     app = create_app(Settings(data=Path(folder) / "data", limits=limits, **said), asks=asks or Direct())
     made = TestClient(app, base_url=base, raise_server_exceptions=raises)
+    made.portal = _portal()
     made.service = app.state.service
     made.queue = Queue(made.service.store)
     return made

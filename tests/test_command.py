@@ -137,3 +137,9 @@ def test_many_lines_give_their_jobs_again(parsed, look, video, keyframes, streng
         prompt=look, video=video, keyframes=keyframes, strength=strength, seed=seed, settings=chosen, **dict.fromkeys(flags, True)
     )
     assert parsed(api.command(job)) == job
+
+
+def test_what_a_model_brings_is_not_said():
+    """The model comes first, for other fields follow from it: the bundled one has its own guidance, solver and strength."""
+    job = planned(method="fresco", prompt="a fox", settings={"model.weights": "sd-turbo", "strength": "0.5"})
+    assert "--set=model.weights=sd-turbo --set=strength=0.5 " in api.command(job)

@@ -358,6 +358,14 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(store, queue):
     assert jobs[-1].id == before.id and all(states(store, one.id) == ["queued"] for one in jobs)
 
 
+def test_a_store_is_opened_without_writing(store):
+    """As it must be on a full disk; a writer would have to wait for the other one here, and give up."""
+    key = submit(store).id
+    with store.database.writing(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flowpaint.jobs.database._WAIT_MS", 100)
+        assert JobStore(store.folder).get("me", key).state == "queued"
+
+
 def test_a_store_of_another_version_is_refused(store, tmp_path):
     store.database._connection().execute("PRAGMA user_version = 99")
     with pytest.raises(WorkError, match="another version"):

@@ -186,7 +186,7 @@ def test_no_more_of_them_than_said_open_files(tmp_path):
         time.sleep(0.5)
         assert len(family(children._process)) == 2
         assert children.ask("looks").result(1)["looks"]  # what opens no file need not wait
-        assert all(isinstance(one.exception(30), VideoError) for one in asked)
+        assert all("took too long" in str(one.exception(30)) for one in asked)  # none was ended by another's end
     finally:
         children.close()
 
@@ -203,8 +203,7 @@ def test_another_is_started_where_one_was_lost(tmp_path, children):
         lost.result(10)
     assert children.ask("looks").result(30)["looks"]
     assert children.ready()
-    pipe.open("wb").close()  # its child, an orphan, has nothing to wait for now
-    for _ in range(50):
+    for _ in range(120):  # its child, an orphan, has a clock of its own
         if not Path(f"/proc/{child}").exists():
             break
         time.sleep(0.1)
@@ -250,4 +249,4 @@ def test_the_server_answers_while_files_are_opened(on, tmp_path):
             assert on.get(f"/v1/jobs/{job['id']}").status_code == 200
             spent.append(time.perf_counter() - begun)
         assert all(one.result().status_code == 200 for one in frames)
-    assert len(spent) > 10 and float(np.percentile(spent, 95)) < 0.25
+    assert len(spent) > 10 and float(np.percentile(spent, 95)) < 0.5

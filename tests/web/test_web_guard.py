@@ -25,9 +25,25 @@ def on(tmp_path):
     return client(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A server that tests share which leave nothing in it."""
+    return client(tmp_path_factory.mktemp("here"))
+
+
+def outside(folder):
+    return client(folder, base="http://studio.example:7860", host="0.0.0.0", tokens=TOKENS)
+
+
 @pytest.fixture
 def exposed(tmp_path):
-    return client(tmp_path, base="http://studio.example:7860", host="0.0.0.0", tokens=TOKENS)
+    return outside(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory):
+    """A server with tokens that tests share which leave nothing in it."""
+    return outside(tmp_path_factory.mktemp("gate"))
 
 
 # -------------------------------------------------------------------------------------------------------------- settings
@@ -69,16 +85,16 @@ def test_limits_by_name():
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost", "[::1]:7860", "me.localhost:1"])
-def test_loopback_names_are_let_in(on, host):
-    assert on.get("/v1/looks", headers={"host": host}).status_code == 200
+def test_loopback_names_are_let_in(here, host):
+    assert here.get("/v1/looks", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "10.0.0.1", "", "evil.example@127.0.0.1:1"]
 )
-def test_a_name_that_was_pointed_here_is_not(on, host):
+def test_a_name_that_was_pointed_here_is_not(here, host):
     """DNS rebinding: a page of another site, whose name now means this machine."""
-    assert is_problem(on.get("/v1/looks", headers={"host": host}), 403, "not this machine's own")
+    assert is_problem(here.get("/v1/looks", headers={"host": host}), 403, "not this machine's own")
 
 
 @pytest.mark.parametrize(
@@ -94,30 +110,30 @@ def test_a_name_that_was_pointed_here_is_not(on, host):
 @pytest.mark.parametrize(
     "method, path", [("POST", "/v1/jobs"), ("DELETE", "/v1/jobs/a"), ("POST", "/v1/assets"), ("POST", "/logout")]
 )
-def test_another_site_changes_nothing(on, headers, method, path):
-    assert is_problem(on.request(method, path, headers=headers), 403, "another site")
+def test_another_site_changes_nothing(here, headers, method, path):
+    assert is_problem(here.request(method, path, headers=headers), 403, "another site")
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"origin": HOME}, {"origin": HOME, "sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}]
 )
-def test_our_page_and_programs_may(on, headers):
-    assert on.request("DELETE", "/v1/jobs/a", headers=headers).status_code == 404
+def test_our_page_and_programs_may(here, headers):
+    assert here.request("DELETE", "/v1/jobs/a", headers=headers).status_code == 404
 
 
-def test_no_other_site_reads_an_answer(on):
-    answer = on.get("/v1/looks", headers={"origin": "http://evil.example"})
+def test_no_other_site_reads_an_answer(here):
+    answer = here.get("/v1/looks", headers={"origin": "http://evil.example"})
     assert not [name for name in answer.headers if name.startswith("access-control")]
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert (
-        on.options("/v1/jobs", headers={"origin": "http://evil.example", "access-control-request-method": "POST"}).status_code
+        here.options("/v1/jobs", headers={"origin": "http://evil.example", "access-control-request-method": "POST"}).status_code
         == 405
     )
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/looks", "/v1/nothing", "/openapi.json", "/login", "/metrics"])
-def test_every_answer_says_what_it_may_not_be_used_for(on, path):
-    headers = on.get(path).headers
+def test_every_answer_says_what_it_may_not_be_used_for(here, path):
+    headers = here.get(path).headers
     assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
     assert headers["x-frame-options"] == "DENY" and "frame-ancestors 'none'" in headers["content-security-policy"]
     assert ("default-src 'none'" in headers["content-security-policy"]) == (path != "/login")
@@ -144,15 +160,15 @@ def test_every_answer_says_what_it_may_not_be_used_for(on, path):
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/looks", "/openapi.json", "/metrics", "/anything"])
-def test_without_a_token_there_is_nothing(exposed, headers, path):
-    answer = exposed.get(path, headers=headers)
+def test_without_a_token_there_is_nothing(gate, headers, path):
+    answer = gate.get(path, headers=headers)
     assert is_problem(answer, 401, "/login") and answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_with_one_there_is(exposed):
-    assert exposed.get("/v1/jobs", headers=ALICE).status_code == 200
-    assert exposed.get("/v1/jobs", headers={"authorization": f"bearer  {TOKENS[1]}"}).status_code == 200
-    assert exposed.get("/healthz").status_code == exposed.get("/readyz").status_code == 200
+def test_with_one_there_is(gate):
+    assert gate.get("/v1/jobs", headers=ALICE).status_code == 200
+    assert gate.get("/v1/jobs", headers={"authorization": f"bearer  {TOKENS[1]}"}).status_code == 200
+    assert gate.get("/healthz").status_code == gate.get("/readyz").status_code == 200
 
 
 def test_two_owners_do_not_meet(exposed, clip):
@@ -211,8 +227,8 @@ def test_a_login_leads_nowhere_else(exposed, path):
     assert 'action="/login?next=/"' in exposed.get("/login", params={"next": path}).text
 
 
-def test_a_form_shows_what_is_next_as_text(exposed):
-    assert "<b>" not in exposed.get("/login", params={"next": '/"><b>'}).text
+def test_a_form_shows_what_is_next_as_text(gate):
+    assert "<b>" not in gate.get("/login", params={"next": '/"><b>'}).text
 
 
 def test_a_session_ends(tmp_path):
@@ -360,17 +376,17 @@ def test_what_is_said_to_be_too_large_is_not_read(tmp_path):
         (HEAD + b"\r\n--cut--\r\n", 422, "empty"),
     ],
 )  # fmt: skip
-def test_forms_that_cannot_be_read(on, body, status, word):
-    answer = on.post("/v1/assets", content=body, headers=FORM)
+def test_forms_that_cannot_be_read(here, body, status, word):
+    answer = here.post("/v1/assets", content=body, headers=FORM)
     assert is_problem(answer, status, word, code=4 if word == "empty" else 2)
-    assert list((on.service.store.folder / "incoming").iterdir()) == []
+    assert list((here.service.store.folder / "incoming").iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "kind", ["application/json", "multipart/form-data", "multipart/mixed; boundary=cut", "", "multipart/form-data; boundary="]
 )
-def test_uploads_that_are_no_forms(on, kind):
-    assert is_problem(on.post("/v1/assets", content=b"x", headers={"content-type": kind}), 415, "multipart/form-data")
+def test_uploads_that_are_no_forms(here, kind):
+    assert is_problem(here.post("/v1/assets", content=b"x", headers={"content-type": kind}), 415, "multipart/form-data")
 
 
 def test_a_boundary_may_fall_anywhere(on, clip):
@@ -413,10 +429,11 @@ class Failing(Direct):
         (LicenceError("It is odd. Send another."), 403, 6),
         (ResourceError("It is odd. Send another."), 500, 5),
         (WorkError("It is odd. Send another."), 500, 1),
+        (WorkError("The disk is full: x. Make room."), 507, 1),
     ],
 )
 def test_errors_of_ours_have_their_status(tmp_path, error, status, code):
-    assert is_problem(client(tmp_path, asks=Failing(error)).get("/v1/looks"), status, "It is odd. Send another.", code=code)
+    assert is_problem(client(tmp_path, asks=Failing(error)).get("/v1/looks"), status, str(error), code=code)
 
 
 @pytest.mark.parametrize(

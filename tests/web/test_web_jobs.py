@@ -514,6 +514,8 @@ def test_metrics(on, asset):
     assert f"flowpaint_uploaded_bytes_total {float(asset['bytes'])}" in text
     assert 'flowpaint_request_seconds_count{method="GET",route="/v1/jobs/{key}",status="200"} 1.0' in text
     assert job["id"] not in text
+    on.request("BREW", "/v1/jobs/a")
+    assert 'method="BREW"' not in on.get("/metrics").text
     stored = next(float(line.split()[1]) for line in text.splitlines() if line.startswith("flowpaint_stored_bytes "))
     assert stored > asset["bytes"]
     assert "flowpaint_queue_age_seconds " in text

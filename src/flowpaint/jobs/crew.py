@@ -80,7 +80,6 @@ class Crew:
         return [one.process.pid for one in self._places if one.process is not None and one.process.poll() is None]
 
     def _look_after(self) -> None:
-        store = JobStore(self.folder)
         cleaned = 0.0
         while not self._leaving.is_set():
             for place in self._places:
@@ -88,8 +87,8 @@ class Crew:
             now = time.monotonic()
             if now - cleaned > _CLEAN:
                 cleaned = now
-                with suppress(WorkError):  # a full disk: the next cleaning may get further
-                    clean(store, quota=self.quota)
+                with suppress(WorkError, OSError):  # a full disk: the next cleaning may get further
+                    clean(JobStore(self.folder), quota=self.quota)
             self._leaving.wait(_LOOK)
 
     def _fill(self, place: _Place) -> None:

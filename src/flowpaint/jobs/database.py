@@ -74,8 +74,9 @@ class Database:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found not in (0, _VERSION):
                 raise WorkError(f"{path} was written by another version of flowpaint ({found}). Use another --data folder.")
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
+            if found != _VERSION:  # else nothing is written: a store can be opened on a full disk
+                connection.executescript(_SCHEMA)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -176,5 +177,7 @@ def main() -> None:
         os.nice(_NICE)
     try:
         serve(given.folder, given.slot, lambda: os.getppid() == given.parent, seconds=given.seconds)
+    except WorkError as error:  # the store cannot be opened; the crew tries again
+        sys.exit(str(error))
     except Stopped:
         return

@@ -48,7 +48,9 @@ def create_app(settings: Settings, *, asks: Asks | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in (assets.router, jobs.router, events.router, listing.router, login.router):
+    routers = (assets.router, jobs.router, events.router, listing.router, login.router)
+    app.state.routes = [route for router in routers for route in router.routes]
+    for router in routers:
         app.include_router(router)
     problems.add_handlers(app, Unknown)
     describe(app, settings)

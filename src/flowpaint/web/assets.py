@@ -1,5 +1,7 @@
 """Assets: videos and pictures that were uploaded, looked at once in a child, and may be named by jobs."""
 
+import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -103,15 +105,20 @@ async def one_frame(
     if not path.exists():
         await in_thread(_make_way, folder)
         names = {str(asset.path): asset.name}
-        await service.work("frame", names, path=str(asset.path), number=number, side=side, out=str(path))
+        made = folder / f"{secrets.token_hex(6)}.jpg"  # two may make the same one at a time
+        await service.work("frame", names, path=str(asset.path), number=number, side=side, out=str(made))
+        await in_thread(made.replace, path)
     return await in_thread(lambda: served(request, path, name=f"{asset.name}.{number}.jpg"))
 
 
 def _make_way(folder: Path) -> None:
     """Keep the folder of an asset's frames small: the oldest go."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    pictures = sorted(folder.glob("*.jpg"), key=lambda one: one.stat().st_mtime)
-    for old in pictures[: max(0, len(pictures) - _SCRUBBED + 1)]:
+    pictures: list[tuple[float, Path]] = []
+    for one in folder.iterdir():
+        with suppress(FileNotFoundError):  # made, and renamed since
+            pictures.append((one.stat().st_mtime, one))
+    for _, old in sorted(pictures)[: max(0, len(pictures) - _SCRUBBED + 1)]:
         old.unlink(missing_ok=True)
 
 

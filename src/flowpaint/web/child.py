@@ -14,9 +14,10 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from ..errors import FlowpaintError, ResourceError, WorkError
+from ..errors import FlowpaintError, ResourceError, WorkError, verdict
 
 _MOST = 16 << 20  # bytes of an answer
 _LIGHT = 4  # children at a time that open no upload
@@ -150,11 +151,13 @@ def _live(task: dict[str, Any], pipe: int) -> None:
 
 
 def _limit(task: dict[str, Any]) -> None:
-    with open("/proc/self/statm") as file:  # noqa: PTH123
-        now = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + task["bytes"],) * 2)
+    sizes = Path("/proc/self/statm")
+    if sizes.exists():  # elsewhere than on Linux, memory is limited by the machine alone
+        now = int(sizes.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + task["bytes"],) * 2)
     seconds = int(task["seconds"]) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (2 * seconds, 2 * seconds + 1))
+    signal.alarm(seconds + 1)  # whoever would stop it by the clock may be gone
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20,) * 2)
 
@@ -169,16 +172,9 @@ def outcome(task: str, values: dict[str, Any]) -> dict[str, Any]:
     except FlowpaintError as error:
         return {"problem": {"type": type(error).__name__, "message": str(error), "code": error.exit_code}}
     except Exception as error:
-        text = str(error).lower()
-        if isinstance(error, MemoryError) or any(words in text for words in ("alloc", "out of memory", "insufficient memory")):
-            kind: type[FlowpaintError] = ResourceError
-            message = "There is not enough memory for this file. Send a smaller one."
-        else:
-            kind, message = (
-                WorkError,
-                f"This should not have happened: {type(error).__name__}: {error}. Report it, with the file.",
-            )
-        return {"problem": {"type": kind.__name__, "message": message, "code": kind.exit_code}}
+        code, message = verdict(error)
+        kind: type[FlowpaintError] = ResourceError if code == ResourceError.exit_code else WorkError
+        return {"problem": {"type": kind.__name__, "message": message, "code": code}}
 
 
 def main() -> None:

@@ -101,10 +101,14 @@ class Children:
             self._is_ready = False
             few = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flowpaint.web.child", str(self._limits.children)],
+                [sys.executable, "-P", "-m", "flowpaint.web.child", str(self._limits.children)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, **few, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])},
+                env={
+                    **os.environ,
+                    **few,
+                    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)]),
+                },
             )
             threading.Thread(target=self._listen, args=(self._process,), name="children", daemon=True).start()
         return self._process

@@ -60,8 +60,9 @@ LOGIN = {
     },
     "responses": {"303": {"description": "Logged in by the form: on to the page"}},
 }
+_EVENT = {"type": "object", "properties": {"event": {"type": "string"}, "id": {"type": "string"}, "data": {"type": "string"}}}
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The events", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    200: {"description": "The events", "content": {"text/event-stream": {"schema": _EVENT}}}
 }
 TEXT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The figures", "content": {"text/plain": {"schema": {"type": "string"}}}}

@@ -36,15 +36,12 @@ async def events(
     said = last_event_id or ""
     start = int(said) if said.isascii() and said.isdecimal() and len(said) < 19 else after
     await in_thread(service.store.get, owner, key)
-    places = service.streaming(owner)
-    places.__enter__()
+    service.check_streams(owner)
 
     async def stream() -> AsyncIterator[bytes]:
-        try:
+        with service.streaming(owner):  # here, for nobody may come to read it
             async for one in _happening(service, owner, key, start):
                 yield one
-        finally:
-            places.__exit__(None, None, None)
 
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)

@@ -25,7 +25,7 @@ input,button{{font:inherit;width:100%;box-sizing:border-box;padding:.6rem;margin
 Next = Annotated[str, Query(alias="next", max_length=2000)]
 
 
-@router.get("/login", response_class=HTMLResponse, include_in_schema=False)
+@router.get("/login", response_class=HTMLResponse, responses=documented(422))
 def form(next_: Next = "/") -> HTMLResponse:
     """The form."""
     return HTMLResponse(_PAGE.format(next=escape(_ours(next_), quote=True)))
@@ -38,7 +38,7 @@ async def login(request: Request, service: Here, next_: Next = "/") -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     is_form = kind == "application/x-www-form-urlencoded"
     if is_form:
-        given = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10).get("token", [""])[0]
+        given = _field(body)
     elif kind == "application/json":
         try:
             given = Token.model_validate_json(body).token
@@ -67,6 +67,14 @@ def logout() -> Response:
     answer = Response(status_code=204)
     answer.delete_cookie(sessions.COOKIE, httponly=True, samesite="strict")
     return answer
+
+
+def _field(body: bytes) -> str:
+    """The token in a form."""
+    try:
+        return parse_qs(body.decode("utf-8", "replace"), max_num_fields=10).get("token", [""])[0]
+    except ValueError as error:
+        raise Refusal(422, f"The form cannot be read ({error}). Send `token` alone.") from error
 
 
 def _ours(path: str) -> str:

@@ -8,6 +8,7 @@ from starlette.types import Scope
 
 from ..jobs.store import JobStore
 
+_METHODS = {"GET", "POST", "DELETE"}
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 
@@ -30,7 +31,8 @@ class Meter:
     def request(self, scope: Scope, status: int, seconds: float) -> None:
         """Note a request. Its route is named as the document has it, so that ids make no series of their own."""
         route = getattr(scope.get("route"), "path", None) or "other"
-        self._seconds.labels(scope.get("method", "websocket"), route, str(status)).observe(seconds)
+        method = scope.get("method", "")
+        self._seconds.labels(method if method in _METHODS else "other", route, str(status)).observe(seconds)
 
     def upload(self, kind: str, size: int) -> None:
         """Note a file that was taken in."""

@@ -1,6 +1,5 @@
 """What went wrong, as application/problem+json (RFC 9457): the message and the code are those of the command line."""
 
-import errno
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from ..errors import ConfigError, FlowpaintError, InputError, LicenceError, ResourceError, WeightsError
+from ..errors import ConfigError, FlowpaintError, InputError, LicenceError, ResourceError, WeightsError, is_full
 
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
@@ -30,7 +30,7 @@ _TITLES = {
     503: "Not ready",
     507: "No room",
 }
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = "The disk is full"  # how such messages of ours begin
 _log = logging.getLogger("flowpaint.web")
 
 
@@ -96,7 +96,7 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
 def _ours(request: Request, error: Exception) -> JSONResponse:
     del request
     assert isinstance(error, FlowpaintError)
-    full = isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+    full = is_full(error) or str(error).startswith(_FULL)  # a database says so in a way of its own
     return answer(507 if full else status_of(error), str(error), code=error.exit_code)
 
 
@@ -112,12 +112,21 @@ def _http(request: Request, error: Exception) -> JSONResponse:
         404: f"There is nothing at {request.url.path}. /openapi.json lists what there is.",
         405: f"{request.url.path} cannot be asked with {request.method}. /openapi.json lists what there is.",
     }.get(error.status_code, f"{error.detail}. Send what /openapi.json asks for.")
-    return answer(error.status_code, detail, code=2, headers=error.headers)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == 405:  # the router names the methods of the first route alone
+        headers["allow"] = ", ".join(_methods(request))
+    return answer(error.status_code, detail, code=2, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods with which the path of a request can be asked."""
+    routes = [one for one in request.app.state.routes if one.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for one in routes for method in one.methods or ()})
 
 
 def unexpected(request: Request, error: Exception) -> JSONResponse:
     """The answer to an error that nobody foresaw; what it was goes to the log, for it may hold names of files."""
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if is_full(error):
         return answer(507, "The disk is full. Make room and send the same request again.", code=1)
     if isinstance(error, MemoryError):
         return answer(500, "There is not enough memory. Send a smaller video.", code=5)

@@ -15,6 +15,7 @@ from .app import create_app
 from .settings import Settings
 
 _BACKLOG = 512
+_ROOM = 0.9  # of the quota, to which the data folder is cleared: the rest is for the next uploads
 _LEAVE = 3  # seconds for requests under way, once told to stop; streams of events would never end
 
 
@@ -27,7 +28,8 @@ def serve(settings: Settings, *, workers: int = 1, tell: Callable[[str], None] =
     with _alone(settings), _listening(settings) as listener:
         app = create_app(settings)
         limits = settings.limits
-        crew = Crew(settings.data, workers=workers, seconds=limits.job_seconds, quota=limits.quota_bytes, tell=tell)
+        kept = int(_ROOM * limits.quota_bytes)
+        crew = Crew(settings.data, workers=workers, seconds=limits.job_seconds, quota=kept, tell=tell)
         config = uvicorn.Config(
             app,
             log_level="warning",

@@ -76,12 +76,15 @@ class Service:
             raise Refusal(507, f"The data folder may take {quota:,} bytes, and they are used. Delete assets or jobs.", code=1)
         self._usage = self._usage[0], self._usage[1] + more
 
-    @contextmanager
-    def streaming(self, owner: str) -> Iterator[None]:
-        """Inside, one stream more of this owner is open. Raises `Refusal` (429) for too many."""
+    def check_streams(self, owner: str) -> None:
+        """Nothing, where this owner may open one more stream of events. Raises `Refusal` (429) for too many."""
         most = self.settings.limits.streams
         if self.streams.get(owner, 0) >= most:
             raise Refusal(429, f"{most} streams of events are open. Close one first.", headers={"retry-after": "10"})
+
+    @contextmanager
+    def streaming(self, owner: str) -> Iterator[None]:
+        """Inside, one stream more of this owner is open."""
         self.streams[owner] = self.streams.get(owner, 0) + 1
         try:
             yield

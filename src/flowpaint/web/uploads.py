@@ -59,7 +59,8 @@ async def receive(request: Request, folder: Path, limits: Limits) -> Form:
     if kind != b"multipart/form-data" or not boundary:
         raise Refusal(415, "The request is not multipart/form-data with a boundary. Send the file as a form does.")
     room = shutil.disk_usage(folder).free - _RESERVE
-    if int(request.headers.get("content-length", "0") or 0) > room:
+    said = request.headers.get("content-length", "")
+    if said.isdecimal() and int(said) > room:
         raise Refusal(507, "There is no room for a file of that size. Make room, or send a smaller one.", code=1)
     receiver = _Receiver(folder, limits)
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import api
-from ..errors import ConfigError, InputError, nearest
+from ..errors import ConfigError, FlowpaintError, InputError, nearest
 
 Values = dict[str, Any]
 
@@ -63,7 +63,13 @@ def commands(*, jobs: list[Mapping[str, Any]], known: Mapping[str, str]) -> Valu
     def name(path: str) -> str:
         return known.get(path, Path(path).name)
 
-    return {"commands": [api.command(api.Job.from_dict(one), name) for one in jobs]}
+    def line(job: Mapping[str, Any]) -> str:
+        try:
+            return api.command(api.Job.from_dict(job), name)
+        except FlowpaintError:  # of another version of flowpaint: the list of jobs is shown all the same
+            return ""
+
+    return {"commands": [line(one) for one in jobs]}
 
 
 def methods() -> Values:
