@@ -29,7 +29,7 @@ REPORT = {
     "frames": [
         {"frame": 12, "confidence": 0.95, "source_flicker": 1.0, "result_flicker": 5.0},
         {"frame": 13, "confidence": 0.95, "source_flicker": 2.0, "result_flicker": 3.0},
-        {"frame": 14, "confidence": 0.95, "source_flicker": 0.1, "result_flicker": 0.4},
+        {"frame": 50, "confidence": 0.95, "source_flicker": 0.1, "result_flicker": 0.4},
         {"frame": 19, "confidence": 0.41},
         {"frame": 20, "confidence": 0.4},
         {"frame": 30, "confidence": 0.59},

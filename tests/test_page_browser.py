@@ -390,6 +390,7 @@ def test_the_list_of_jobs(visit, bunny, server):
     page.click(".fp-jobs li:has-text('sepia') >> text=Remove")
     page.wait_for_selector(".fp-jobs li:has-text('sepia')", state="detached")
     page.wait_for_selector(".fp-job", state="detached")
+    until(page, "!location.search.includes('job=')")  # or a reload would look for it
     assert page.is_visible(".fp-jobs li:has-text('noir')")
 
 
