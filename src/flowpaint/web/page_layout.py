@@ -88,7 +88,7 @@ def application(app: FastAPI) -> FastAPI:
     with gr.Blocks(title="flowpaint", analytics_enabled=False, fill_width=False) as page:
         _piece("# flowpaint\nGive it a video and say what you want; get the whole video back, edited and steady.", "fp-title")
         clip, look, first, work = _clip(), _look(), _first(), _work()
-        _wire(Events(app), page, clip, look, first, work)
+        _wire(Events(app), page, clip=clip, look=look, first=first, work=work)
     inner = FastAPI(openapi_url=None)
     theme = gr.themes.Base(
         primary_hue=gr.themes.colors.teal,
@@ -226,7 +226,7 @@ def _work() -> Work:
     return Work(preview=preview, run=run, check=check, cancel=cancel, jobs=jobs, **shown, **fields)
 
 
-def _wire(events: Events, page: gr.Blocks, clip: Clip, look: Look, first: First, work: Work) -> None:
+def _wire(events: Events, page: gr.Blocks, *, clip: Clip, look: Look, first: First, work: Work) -> None:
     """Which handler answers what, and where its answer goes."""
     at_clip = [clip.identity, clip.here, clip.problem, clip.viewer]
     keys = [look.keys, look.keyframes]
