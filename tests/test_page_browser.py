@@ -195,7 +195,8 @@ def test_scrubbing_and_shots(visit, long):
     with page.expect_download() as download:
         page.click(".fp-save")
     assert download.value.suggested_filename == "long.mp4.101.jpg"
-    assert Image.open(download.value.path()).size == (320, 180)
+    with Image.open(download.value.path()) as saved:
+        assert saved.size == (320, 180)
 
 
 def test_a_reload_in_the_middle_and_a_cancel(visit, long, server):
