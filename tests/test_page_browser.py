@@ -190,6 +190,13 @@ def test_scrubbing_and_shots(visit, long):
     until(page, "document.querySelector('.fp-frame').src.includes('/frames/101?')")
     until(page, "document.querySelector('.fp-frame').naturalWidth > 0")
     assert page.get_attribute(".fp-frame", "alt") == "Frame 101 of the clip"
+    page.click(f"{FOLDED}:has-text('Edited pictures of your own')")
+    page.wait_for_selector(".fp-save:not([href='#'])")
+    with page.expect_download() as download:
+        page.click(".fp-save")
+    assert download.value.suggested_filename == "long.mp4.101.jpg"
+    with Image.open(download.value.path()) as saved:
+        assert saved.size == (320, 180)
 
 
 def test_a_reload_in_the_middle_and_a_cancel(visit, long, server):

@@ -101,7 +101,7 @@
     const address = `/v1/assets/${viewer.dataset.asset}/frames/${scrub.value}`;
     const save = one(".fp-save");
     if (save) {
-      save.href = `${address}?side=4096`;
+      save.href = `${address}?side=2048`;
       save.download = `frame-${scrub.value}.jpg`;
     }
     if (fetching || picture.dataset.now === scrub.value) return;
@@ -307,6 +307,7 @@
       show();
     }
     for (const piece of all(".fp")) piece.closest(".block")?.classList.toggle("fp-empty", !piece.textContent.trim() && !one("img", piece));
+    if (one('.fp-save[href="#"]')) show(); // it is there only once its fold was opened
     watch(one(".fp-job"));
     all(".fp-compare").forEach(compare);
     remember();
