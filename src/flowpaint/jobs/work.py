@@ -22,8 +22,9 @@ from typing import TypeVar
 
 from ..errors import WorkError, is_full, verdict
 from ..runs import write_json
+from .cleaning import sweep
 from .locks import Lock
-from .pulse import Abandoned, Pulse
+from .pulse import Pulse
 from .queue import Queue
 from .records import Record
 from .store import JobStore, size_of
@@ -53,6 +54,7 @@ def serve(folder: Path, slot: str, alive: Callable[[], bool], *, seconds: float 
     with lock.waited_for(alive) as is_ours:
         if is_ours:
             _insisted(lambda: queue.lose(slot))
+            _insisted(lambda: sweep(queue.store))
         while is_ours and alive():
             lock.show()
             job = _insisted(lambda: queue.claim(slot))
@@ -63,7 +65,10 @@ def serve(folder: Path, slot: str, alive: Callable[[], bool], *, seconds: float 
 
 
 def attempt(queue: Queue, job: Record, *, show: Callable[[], None] = lambda: None, seconds: float | None = None) -> None:
-    """Do one job that was claimed, and say in the store what came of it. `show` is called all the time, to say that it lives."""
+    """Do one job that was claimed, and say in the store what came of it. `show` is called all the time, to say that it lives.
+
+    The process ends where the job is cancelled, given to another worker, or takes longer than `seconds`.
+    """
     try:
         try:
             with Pulse(queue, job, show=show, seconds=seconds) as pulse, _logged(queue, job):
@@ -72,8 +77,6 @@ def attempt(queue: Queue, job: Record, *, show: Callable[[], None] = lambda: Non
             end = _failing(queue, job, error)
         if _insisted(end):
             _tidy(queue, job)
-    except Abandoned:
-        _tidy(queue, job)
     except Stopped:
         _insisted(lambda: queue.give_back(job))
         raise
@@ -117,11 +120,8 @@ def _failing(queue: Queue, job: Record, error: Exception) -> Callable[[], bool]:
 
 
 def _tidy(queue: Queue, job: Record) -> None:
-    """Delete what a job needs no longer: its run folder once it has ended, everything where it was cancelled."""
-    found = queue.state(job.id)
-    if found in (None, "cancelled"):
-        shutil.rmtree(job.folder, ignore_errors=True)
-    elif found in ("done", "failed"):
+    """Delete the run folder of a job that has ended."""
+    if queue.state(job.id) in ("done", "failed"):
         shutil.rmtree(job.run, ignore_errors=True)
 
 
