@@ -111,9 +111,9 @@ def fingerprint(name: str, cache: Path) -> str:
             return local_fingerprint(fetch(name, cache))
         size = int(system.info(path)["size"])
         digest = hashlib.sha256(str(size).encode())
-        digest.update(system.cat_file(path, 0, min(_MIB, size)) if size else b"")
+        digest.update(system.cat_file(path, start=0, end=min(_MIB, size)) if size else b"")
         if size > _MIB:
-            digest.update(system.cat_file(path, max(_MIB, size - _MIB), size))
+            digest.update(system.cat_file(path, start=max(_MIB, size - _MIB), end=size))
         return digest.hexdigest()
 
 
