@@ -15,7 +15,7 @@ from flowpaint.cli import edits, main
 def parsed(monkeypatch):
     """The job that a command line means, its output as it was given."""
     found = []
-    monkeypatch.setattr(edits, "_make", lambda job, out, run, talk: found.append(replace(job, output=str(out.output or ""))))
+    monkeypatch.setattr(edits, "_make", lambda job, out, *_: found.append(replace(job, output=str(out.output or ""))))
 
     def parse(line):
         words = shlex.split(line)

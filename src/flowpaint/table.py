@@ -102,7 +102,7 @@ TABLE: dict[str, dict[str, str]] = {
         "image": "flowpaint.parts.animate:ImageAnimator",
         "wan-vace": "flowpaint.parts.animate:VaceAnimator",
     },
-    "executor": {"local": "flowpaint.parts.execute:LocalExecutor"},
+    "executor": _in("execute", local="LocalExecutor", ray="RayExecutor"),
     "cutter": {"clips": "flowpaint.training.clips:ClipCutter"},
     "hinter": {"hints": "flowpaint.training.hinted:HintMaker"},
     "trainer": {

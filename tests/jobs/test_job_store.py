@@ -12,6 +12,7 @@ import pytest
 from flowpaint.errors import InputError, WorkError
 from flowpaint.jobs import JobStore, Queue, Unknown
 from flowpaint.jobs.cleaning import clean
+from flowpaint.jobs.database import Database
 from flowpaint.jobs.queue import MAX_LOSSES, MAX_REFUSALS
 from flowpaint.jobs.store import size_of
 
@@ -422,6 +423,22 @@ def test_a_store_is_opened_without_writing(store):
     with store.database.writing(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("flowpaint.jobs.database._WAIT_MS", 100)
         assert JobStore(store.folder).get("me", key).state == "queued"
+
+
+def test_one_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch):
+    """SQLite does not wait itself where two turn a new file to WAL together."""
+    real, refusals = Database._connection, []
+
+    def busy(database):
+        if len(refusals) < 3:
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            refusals.append(error)
+            raise error
+        return real(database)
+
+    monkeypatch.setattr(Database, "_connection", busy)
+    assert submit(JobStore(tmp_path / "data")).state == "queued" and len(refusals) == 3
 
 
 def test_a_store_of_another_version_is_refused(store, tmp_path):

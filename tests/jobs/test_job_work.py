@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -13,9 +12,11 @@ import numpy as np
 import pytest
 
 from flowpaint import api, video
-from flowpaint.errors import ConfigError, InputError, WorkError
-from flowpaint.jobs import Crew, JobStore, Queue, work
+from flowpaint.errors import ConfigError, InputError
+from flowpaint.jobs import Crew, JobStore, Queue
 from flowpaint.jobs import pulse as pulses
+from flowpaint.jobs.cleaning import sweep
+from flowpaint.jobs.pulse import GONE
 from flowpaint.jobs.work import attempt
 from video_files import make, smooth
 
@@ -36,6 +37,14 @@ def queue(store):
 def film(store, tmp_path):
     path = make(tmp_path / "film.mp4", [smooth(96, 128, shift=index) for index in range(FRAMES)], sound=("eng",))
     return store.add_asset("", "film.mp4", path, "video", {}).path
+
+
+@pytest.fixture
+def crew(store):
+    crew = Crew(store.folder, workers=1)
+    crew.start()
+    yield crew
+    crew.stop()
 
 
 def submit(store, film, prompt="van gogh", *, approve=False, **options):
@@ -75,21 +84,27 @@ def test_a_job_is_done(store, queue, film):
     assert job.bytes == sum(one.stat().st_size for one in job.folder.iterdir())
 
 
-_DIES = """
+_ALONE = """
 import os, sys
 from pathlib import Path
 from flowpaint.jobs import JobStore, Queue
 from flowpaint.jobs.work import attempt
 queue = Queue(JobStore(Path(sys.argv[1])))
-Queue.finish = lambda *_: os._exit(9)
-attempt(queue, queue.claim("here"))
+if sys.argv[2] == "dies":
+    Queue.finish = lambda *_: os._exit(9)
+attempt(queue, queue.claim("here"), seconds=0.5 if sys.argv[2] == "late" else None)
 """
+
+
+def alone(store, how):
+    """A process that does one job."""
+    return subprocess.Popen([sys.executable, "-c", _ALONE, str(store.folder), how])
 
 
 @pytest.mark.slow
 def test_a_job_that_was_done_before_its_worker_died_is_not_done_again(store, queue, film):
     key = submit(store, film, end="3")
-    assert subprocess.run([sys.executable, "-c", _DIES, str(store.folder)]).returncode == 9
+    assert alone(store, "dies").wait() == 9
     written = store.get("", key).output.stat().st_mtime_ns
     queue.lose("here")
     attempt(queue, queue.claim("here"))
@@ -107,45 +122,15 @@ def test_a_failure_is_that_of_the_command_line(store, queue, film):
     assert not job.run.exists()
 
 
-def test_a_job_that_takes_too_long_fails(store, queue, film):
+@pytest.mark.slow
+def test_a_job_that_takes_too_long_fails(store, film):
     key = submit(store, film)
-    attempt(queue, queue.claim("here"), seconds=0.3)
+    assert alone(store, "late").wait() == GONE
     job = store.get("", key)
     assert (job.state, job.code) == ("failed", 1) and "took longer than 0 s" in job.error
-
-
-def test_a_job_that_does_not_heed_its_end_fails_all_the_same(store, queue, film, monkeypatch):
-    """Else the next worker would begin it anew, and the one after that."""
-    left = threading.Event()
-    monkeypatch.setattr(pulses, "_PATIENCE", 0.1)
-    monkeypatch.setattr(pulses.os, "_exit", lambda code: left.set())
-    key = submit(store, film)
-    with pulses.Pulse(queue, queue.claim("here"), show=lambda: None, seconds=0.1) as pulse:
-        try:
-            until(lambda: False, seconds=5)
-        except WorkError:  # as something in the job may take it
-            assert left.wait(5)
-    job = store.get("", key)
-    assert (job.state, job.code) == ("failed", 1) and "took longer than" in job.error
-    assert pulse.has_interrupted and queue.lose("here") == []
-
-
-def test_a_worker_that_was_taken_off_a_job_does_no_other(store, queue, film, monkeypatch):
-    """It may have been amidst an import; what is half imported fails ever after."""
-    first, second, third = (submit(store, film, end="2") for _ in range(3))
-    whole = work._do
-
-    def half(queue, job, pulse):
-        if job.id != second:
-            return whole(queue, job, pulse)
-        store.cancel("", second)
-        return until(lambda: False, seconds=5)
-
-    monkeypatch.setattr(work, "_do", half)
-    end = time.monotonic() + 20
-    work.serve(store.folder, "worker-0", lambda: time.monotonic() < end)
-    assert [store.get("", key).state for key in (first, second, third)] == ["done", "cancelled", "queued"]
-    assert time.monotonic() < end
+    job.run.mkdir(parents=True, exist_ok=True)  # it may have ended before there was one
+    sweep(store)
+    assert not job.run.exists() and job.folder.exists()
 
 
 def test_warnings_become_events(store, queue, film):
@@ -183,14 +168,28 @@ def test_the_first_frame_is_approved(store, queue, film):
 
 
 @pytest.mark.slow
-def test_a_cancelled_job_is_left_at_once(store, queue, film):
+def test_a_cancelled_job_ends_its_worker_at_once(store, film):
     key = submit(store, film)
-    job = queue.claim("here")
-    threading.Timer(1.0, lambda: JobStore(store.folder).cancel("", key)).start()
-    attempt(queue, job)
-    found = store.get("", key)
-    assert found.state == "cancelled" and found.done < FRAMES and not job.folder.exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    worker = alone(store, "well")
+    until(lambda: store.get("", key).done > 0)
+    store.cancel("", key)
+    assert worker.wait() == GONE
+    job = store.get("", key)
+    assert job.state == "cancelled" and job.done < FRAMES and job.folder.exists()
+    sweep(store)
+    assert not job.folder.exists() and store.get("", key).bytes is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.0, 0.4, 0.8])
+def test_a_job_cancelled_early_spoils_no_other(store, film, crew, after):
+    first, second = submit(store, film), submit(store, film, end="3")
+    until(lambda: store.get("", first).state == "running")
+    time.sleep(after)
+    store.cancel("", first)
+    until(lambda: store.get("", second).has_ended)
+    assert store.get("", second).state == "done", store.get("", second).error
+    assert not store.get("", first).folder.exists()
 
 
 def test_while_at_work_it_tells_and_shows(store, queue, film, monkeypatch):
@@ -206,14 +205,6 @@ def test_while_at_work_it_tells_and_shows(store, queue, film, monkeypatch):
 
 
 # --------------------------------------------------------------------------------------------------------- real processes
-
-
-@pytest.fixture
-def crew(store):
-    crew = Crew(store.folder, workers=1)
-    crew.start()
-    yield crew
-    crew.stop()
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ from .contest import LAYOUTS, Poll, benchmark, tally, vote_page
 from .doctor import doctor
 from .estimate import plan
 from .first import First
-from .job import Job, recorded
+from .job import Job, default_output, recorded
 from .judging import compare, evaluate
+from .machines import executor
 from .material import facts, take_frame
 from .models import download_model, model_licences, models, verify_models
 from .prepare import Given
@@ -38,12 +39,14 @@ __all__ = [
     "colorize",
     "command",
     "compare",
+    "default_output",
     "deflicker",
     "describe",
     "doctor",
     "download_model",
     "edit",
     "evaluate",
+    "executor",
     "facts",
     "look_sheet",
     "looks",

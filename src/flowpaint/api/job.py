@@ -18,6 +18,7 @@ from .choose import DEFAULT_METHOD, choose_method
 Kind = Literal["edit", "propagate", "deflicker", "colorize"]
 Quality = Literal["draft", "normal", "best"]
 OtherShots = Literal["refuse", "keep"]
+_KEPT = {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mov"}  # suffixes that take H.264 and what such files hold; others become .mkv
 KINDS: tuple[Kind, ...] = ("edit", "propagate", "deflicker", "colorize")
 WITHOUT_KEYS: frozenset[Kind] = frozenset({"deflicker", "colorize"})  # done by the method of that name, which needs no key frames
 QUALITIES: tuple[Quality, ...] = ("draft", "normal", "best")
@@ -155,6 +156,13 @@ class Job:
             keyframes={time: name(path) for time, path in self.keyframes.items()},
             method=_renamed(self.method, name, folder),
         )
+
+
+def default_output(job: Job) -> str:
+    """The file name of a job's result where none was given: STEM_METHOD_SEED with the input's suffix, where that takes H.264."""
+    path = Path(job.input)
+    suffix = ".mp4" if path.is_dir() else _KEPT.get(path.suffix.lower(), ".mkv")
+    return f"{path.stem}_{job.method.get('part', job.kind)}_{job.seed}{suffix}"
 
 
 def marks_by_words(mark: str) -> bool:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from .objects import Marked, check_shots, fitting, marked
 _PREVIEW_SIDE = 256
 
 Warn = Callable[[str], None]
+Shots: TypeAlias = tuple[range, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +57,7 @@ class Prepared:
     clip: Clip
     first: int
     begin: Fraction  # the instant of the input's own first frame
-    shots: tuple[range, ...]
+    shots: Shots
     passed: frozenset[range]  # shots without a key frame that go through as they are
     method: Method
     prompts: Mapping[int, str]
@@ -76,8 +77,9 @@ class Prepared:
         return keeping(self.job.policy(), self.ledger)
 
 
-def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool = False) -> Prepared:
+def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool = False, shots: Shots = ()) -> Prepared:
     """The job with its inputs opened and checked; the weights of its method are here, or with `dry` a warning says that not.
+    `shots` are the clip's, where they are known.
 
     Raises `InputError`, `VideoError` and `ConfigError` for what does not fit, `WeightsError` and `LicenceError` for weights that
     cannot be used.
@@ -102,7 +104,7 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
     with timings.stage("key frames"):
         laid = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
     with timings.stage("shots"):
-        shots = tuple(video.shots(clip, warn=notes.warn))
+        shots = shots or tuple(video.shots(clip, warn=notes.warn))
     check_shots(said.objects, shots, first=frames.start)
     passed = _without_keys(job, method, shots, laid, first=frames.start, warn=notes.warn)
     return Prepared(
@@ -335,7 +337,7 @@ def _keyframes(job: Job, given: Given, whole: Clip, clip: Clip, *, frames: range
 
 
 def _without_keys(
-    job: Job, method: Method, shots: tuple[range, ...], keyframes: Collection[int], *, first: int, warn: Warn
+    job: Job, method: Method, shots: Shots, keyframes: Collection[int], *, first: int, warn: Warn
 ) -> frozenset[range]:
     """Shots that nothing is known for, which pass as they are where that is asked for. Raises `InputError` otherwise."""
     if job.kind in WITHOUT_KEYS or job.remove or getattr(method, "editor", None) is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,20 +18,21 @@ from ..types import Clip, Edit, Raw, to_raw
 from .objects import of_shot
 from .prepare import Prepared, sized
 
+Anchor: TypeAlias = tuple[Tensor, Tensor]
+
 _FEATHER = 4  # pixels over which the edge of a mask fades in, inside it
 
 
-def render(prepared: Prepared, run: Run) -> Clip:
+def render(prepared: Prepared, run: Run, *, anchor: Callable[[], Anchor | None] | None = None) -> Clip:
     """The result, frame for frame as long as `prepared.clip` and of its size. Frames are made when asked for.
 
-    Shots are worked on one at a time, in `run`'s store under names of their own.
+    Shots are worked on one at a time, in `run`'s store under names of their own. `anchor` gives what `anchor_of` does where that
+    is known.
     """
     clip, shots = prepared.clip, prepared.shots
     place_of = {index: place for place, shot in enumerate(shots) for index in shot}
 
-    @lru_cache(maxsize=1)
-    def anchor() -> tuple[Tensor, Tensor] | None:
-        return _anchor(prepared, run)
+    anchored = lru_cache(maxsize=1)(anchor or (lambda: anchor_of(prepared, run)))
 
     @lru_cache(maxsize=1)  # one shot's state at a time
     def edited(place: int) -> Clip:
@@ -38,7 +40,7 @@ def render(prepared: Prepared, run: Run) -> Clip:
         part = clip[shot.start : shot.stop]
         if shot in prepared.passed:
             return part
-        return prepared.method(part, _edit(prepared, shot, anchor()), _of_shot(run, prepared, shot))
+        return prepared.method(part, _edit(prepared, shot, anchored()), _of_shot(run, prepared, shot))
 
     def read(index: int) -> Raw:
         with prepared.timings.stage("edit"), prepared.policed():
@@ -63,7 +65,7 @@ def first(prepared: Prepared, run: Run) -> tuple[Raw, Raw]:
             f"There is nothing to approve: frame {prepared.first} comes from a key frame. Leave --approve or that --keyframe out."
         )
     with prepared.timings.stage("edit"), prepared.policed():
-        edit = _edit(prepared, shot, _anchor(prepared, run) if getattr(method, "takes_anchor", True) else None)
+        edit = _edit(prepared, shot, anchor_of(prepared, run) if getattr(method, "takes_anchor", True) else None)
         part, apart = clip[shot.start : shot.stop], _of_shot(run, prepared, shot)
         made: Tensor = own(part, edit, apart) if own else keys.edited(part, edit, editor_of(method), [0], apart)[0]
         picture = to_raw(made, clip.bits)
@@ -86,7 +88,7 @@ def _of_shot(run: Run, prepared: Prepared, shot: range) -> Run:
     return replace(run, store=PrefixedStore(run.store, f"shot {shot.start}: "), offset=prepared.first + shot.start)
 
 
-def _edit(prepared: Prepared, shot: range, anchor: tuple[Tensor, Tensor] | None) -> Edit:
+def _edit(prepared: Prepared, shot: range, anchor: Anchor | None) -> Edit:
     """What is wanted of one shot, its frames counted from its own first."""
     job, mask = prepared.job, prepared.mask
     if mask is not None and len(mask) > 1:
@@ -112,7 +114,7 @@ def _edit(prepared: Prepared, shot: range, anchor: tuple[Tensor, Tensor] | None)
     )
 
 
-def _anchor(prepared: Prepared, run: Run) -> tuple[Tensor, Tensor] | None:
+def anchor_of(prepared: Prepared, run: Run) -> Anchor | None:
     """The film's first frame before and after the edit, from which all shots take their colours; None for a single shot,
     and where words change from shot to shot."""
     editor = getattr(prepared.method, "editor", None)

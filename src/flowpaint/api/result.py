@@ -4,7 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +18,14 @@ from ..errors import ConfigError, InputError
 from ..methods.stablev2v import CANDIDATES
 from ..report import Measurements, Timings, contact_sheet, peak_memory, versions, wanting
 from ..runs import RunFolder, fingerprint, held, read_manifest, write_json
-from ..seams import Notes, Run, Store
+from ..seams import Executor, Notes, Run, Store
 from ..timecode import clock
 from ..types import Clip, Raw, from_raw
 from .first import First, check_replaceable, write_first
 from .job import Job, provenance
 from .prepare import Given, Prepared, prepare, read_input
 from .render import editor_of, first, render, side_by_side
+from .spread import Spread, watched
 
 CHUNK = 48  # frames a segment: what an interruption can cost
 
@@ -49,7 +50,8 @@ class Saving(TypedDict, total=False):
     """How a result is written, apart from what it shows.
 
     `overwrite`: replace an existing output. `provenance` (True): the job goes into the file's comment tag. `run`: the run
-    folder, OUTPUT.run if not given; `fresh`: start over, whatever is in it; `keep_run`: leave it after success.
+    folder, OUTPUT.run if not given; `fresh`: start over, whatever is in it; `keep_run`: leave it after success. `executor`: who
+    makes the shots, each by itself.
     """
 
     overwrite: bool
@@ -57,6 +59,7 @@ class Saving(TypedDict, total=False):
     keep_run: bool
     fresh: bool
     run: str | Path | None
+    executor: Executor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ class Result:
         self.job = job
         self._given = given or Given()
         self._notes, self._timings = Told(), Timings()
+        self._workers: dict[str, Any] | None = None  # what an executor has to say
         self.prepared: Prepared = prepare(job, self._given, notes=self._notes, timings=self._timings, dry=dry)
         self.report: dict[str, Any] = _opening(self.prepared)
 
@@ -166,20 +170,30 @@ class Result:
             if saving.get("provenance", True):
                 encoding = replace(encoding, comment=provenance(self.job))
             watch = _Watch(self.prepared, folder, chunk=CHUNK if files.video.suffix else 1, progress=progress, shown=shown)
-            clip = render(self.prepared, self._run(folder, watch.told))
-            with self._timings.stage("write"):
+            with self._made(self._run(folder, watch.told), saving) as (clip, spread), self._timings.stage("write"):
                 video.write(
                     self._shown(watch.over(clip)),
                     files.video,
                     encoding=encoding,
                     segments=folder.segments,
                     chunk=CHUNK,
-                    progress=watch.told,
+                    progress=watched(spread, watch.told, CHUNK),
                     warn=self._notes.warn,
                 )
             with self._timings.stage("report"):
                 self.report = self._finished(files, watch.measurements, folder.store)
         return files.video
+
+    @contextmanager
+    def _made(self, run: Run, saving: Saving) -> Iterator[tuple[Clip, Spread | None]]:
+        """The edited clip, made here or by an executor."""
+        executor = saving.get("executor")
+        if executor is None:
+            yield render(self.prepared, run), None
+            return
+        with closing(Spread(self.prepared, run, executor, files=self._manifest(saving)["files"])) as spread:
+            yield spread.clip, spread
+            self._workers = spread.told
 
     def _write_candidates(self, store: Store, path: Path) -> str | None:
         """Where the sheet of an editor's candidates was written, if it was asked for several."""
@@ -206,6 +220,8 @@ class Result:
         A temporary one where what was passed in memory cannot be found again.
         """
         if not self._given.is_empty:
+            if saving.get("executor") is not None:
+                raise ConfigError("Pictures and methods passed in memory reach no other process. Use files, or no executor.")
             beside = Path(self.job.output).absolute().parent
             with tempfile.TemporaryDirectory(prefix=".flowpaint-", dir=beside) as name:
                 yield RunFolder.open(Path(name), {})
@@ -258,10 +274,12 @@ class Result:
             output["candidates"] = candidates
         report = _opening(prepared) | {
             "job": self.job.named(lambda path: str(Path(path).absolute())).to_dict(),
+            "files": self._manifest({})["files"],
             "output": output,
             "seconds": seconds | {"total": round(total, 3)},
             "frames_per_second": round(len(prepared.clip) / total, 3),
             "peak_memory": peak_memory(),
+            "workers": self._workers,
             "metrics": measurements.metrics(),
             "wants_keyframe": wanting(told) if getattr(prepared.method, "editor", None) is None else [],  # it edits its own
             "facts": self._notes.facts,

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from . import edits, judging, services, training
+from .batch import batch
 from .models import models
 from .serve import serve
 
@@ -38,6 +39,7 @@ for _command in (services.frames, services.shots, services.looks, services.docto
     app.command()(_command)
 for _command in (judging.evaluate, judging.compare, judging.benchmark, judging.vote):
     app.command()(_command)
+app.command()(batch)
 app.command()(training.train)
 app.command()(serve)
 app.add_typer(training.data, name="data")

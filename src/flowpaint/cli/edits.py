@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from .options import How, ImageModel, Input, Manners, Objects, Output, RunOptions, Weights, What, grouped
+from .options import How, ImageModel, Input, Machines, Manners, Objects, Output, RunOptions, Weights, What, grouped
 from .talk import Talk, talking
 
 if TYPE_CHECKING:  # the commands import it when they run, so that --help need not wait for torch
     from ..api import First, Job, Result, Saving
-
-_KEPT = {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mov"}  # suffixes that take H.264 and what such files hold; others become .mkv
 
 _Video = Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")]
 _Method = Annotated[str, typer.Option(help="A name (`flowpaint list method`) or a recipe file.", metavar="NAME|FILE.toml")]
@@ -39,6 +37,7 @@ _Shots = Annotated[str, typer.Option(help="Shots without a key frame: refuse, or
     source=Input,
     out=Output,
     run=RunOptions,
+    machines=Machines,
     manners=Manners,
 )
 def edit(
@@ -60,6 +59,7 @@ def edit(
     source: Input,
     out: Output,
     run: RunOptions,
+    machines: Machines,
     manners: Manners,
 ) -> None:
     """Give a video a look: `flowpaint edit in.mp4 "van gogh" -o out.mp4`."""
@@ -72,7 +72,7 @@ def edit(
             own = (what, things, words, how, source) != (What(), Objects(), ImageModel(), How(), Input())
             if prompt or style or keyframe or strict or own:
                 raise InputError("--replay brings its own words and settings. Give at most an input and an output beside it.")
-            _make(_replayed(replay, video, weights, out), out, run, talk)
+            _make(_replayed(replay, video, weights, out), out, run, talk, machines)
             return
         if video is None:
             raise InputError("There is no input. Name a video, or a result to --replay.")
@@ -88,14 +88,14 @@ def edit(
         if approve:
             _approve(job, out, run, talk, said=ctx.obj)
         else:
-            _make(job, out, run, talk)
+            _make(job, out, run, talk, machines)
 
 
 def _approve(job: "Job", out: Output, run: RunOptions, talk: Talk, said: Sequence[str]) -> None:
     """Make the first frame of the job, and say how the command `said` goes on from there."""
     from .. import api
 
-    job = replace(job, output=str(out.output or _default_output(job)))
+    job = replace(job, output=str(out.output or api.default_output(job)))
     if job.look:
         talk.say(job.look)
     api.check_approval(job)
@@ -133,7 +133,7 @@ def _replayed(replay: Path, video: Path | None, weights: Weights, out: Output) -
     )
 
 
-@grouped(what=What, how=How, weights=Weights, source=Input, out=Output, run=RunOptions, manners=Manners)
+@grouped(what=What, how=How, weights=Weights, source=Input, out=Output, run=RunOptions, machines=Machines, manners=Manners)
 def propagate(
     *,
     video: _Video,
@@ -147,6 +147,7 @@ def propagate(
     source: Input,
     out: Output,
     run: RunOptions,
+    machines: Machines,
     manners: Manners,
 ) -> None:
     """Carry edited frames to all others: `flowpaint propagate in.mp4 --keyframe 0=edited.png -o out.mp4`."""
@@ -155,20 +156,22 @@ def propagate(
 
         plain = _plain(what, how, source, out) | vars(weights) | {"other_shots": other_shots, "strict": strict}
         job, _ = api.plan_job("propagate", video, method=method, keyframes=read_keyframes(keyframe or []), **plain)
-        _make(job, out, run, talk)
+        _make(job, out, run, talk, machines)
 
 
-@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, manners=Manners)
-def deflicker(*, video: _Video, what: What, how: How, source: Input, out: Output, run: RunOptions, manners: Manners) -> None:
+@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, machines=Machines, manners=Manners)
+def deflicker(
+    *, video: _Video, what: What, how: How, source: Input, out: Output, run: RunOptions, machines: Machines, manners: Manners
+) -> None:
     """Take the flicker out of a video: `flowpaint deflicker in.mp4 -o out.mp4`."""
     with talking(manners) as talk:
         from .. import api
 
         job, _ = api.plan_job("deflicker", video, method="deflicker", **_plain(what, how, source, out))
-        _make(job, out, run, talk)
+        _make(job, out, run, talk, machines)
 
 
-@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, manners=Manners)
+@grouped(what=What, how=How, source=Input, out=Output, run=RunOptions, machines=Machines, manners=Manners)
 def colorize(
     *,
     video: _Video,
@@ -179,6 +182,7 @@ def colorize(
     source: Input,
     out: Output,
     run: RunOptions,
+    machines: Machines,
     manners: Manners,
 ) -> None:
     """Give a video the colours of another: `flowpaint colorize in.mp4 --by out.mp4 -o coloured.mp4`."""
@@ -187,18 +191,24 @@ def colorize(
 
         plain = _plain(what, how, source, out)
         job, _ = api.plan_job("colorize", video, method="colorize", by=by, resample=resample, **plain)
-        _make(job, out, run, talk)
+        _make(job, out, run, talk, machines)
 
 
-@grouped(manners=Manners)
-def resume(*, folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: OUTPUT.run.")], manners: Manners) -> None:
+@grouped(machines=Machines, manners=Manners)
+def resume(
+    *,
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: OUTPUT.run.")],
+    machines: Machines,
+    manners: Manners,
+) -> None:
     """Go on with an edit that was interrupted."""
     with talking(manners) as talk:
         from .. import api
 
+        executor = machines.chosen()
         result, saving = api.resume(folder)
         talk.run = folder
-        _save(result, talk, saving)
+        _save(result, talk, {**saving, "executor": executor})
 
 
 def _plain(what: What, how: How, source: Input, out: Output) -> dict[str, Any]:
@@ -224,13 +234,14 @@ def _by_time(given: list[str], what: str, metavar: str) -> dict[str, str]:
     return found
 
 
-def _make(job: "Job", out: Output, run: RunOptions, talk: Talk) -> None:
+def _make(job: "Job", out: Output, run: RunOptions, talk: Talk, machines: Machines) -> None:
     """Do the job, or say what it would take."""
     from .. import api
 
-    job = replace(job, output=str(out.output or _default_output(job)))
+    job = replace(job, output=str(out.output or api.default_output(job)))
     if job.look and not run.dry_run:  # the plan names it
         talk.say(job.look)
+    executor = machines.chosen()
     api.check_output(job, overwrite=out.overwrite)
     result = api.Result(job, dry=run.dry_run)
     if run.dry_run:
@@ -238,7 +249,7 @@ def _make(job: "Job", out: Output, run: RunOptions, talk: Talk) -> None:
         talk.result(plan, _plan_lines(plan))
         return
     talk.run = run.run or api.run_folder(job.output)
-    _save(result, talk, _saving(out, run))
+    _save(result, talk, {**_saving(out, run), "executor": executor})
 
 
 def _saving(out: Output, run: RunOptions) -> "Saving":
@@ -249,12 +260,6 @@ def _saving(out: Output, run: RunOptions) -> "Saving":
         "keep_run": run.keep_run,
         "provenance": not out.no_provenance,
     }
-
-
-def _default_output(job: "Job") -> str:
-    path = Path(job.input)
-    suffix = ".mp4" if path.is_dir() else _KEPT.get(path.suffix.lower(), ".mkv")
-    return f"{path.stem}_{job.method.get('part', job.kind)}_{job.seed}{suffix}"
 
 
 def _save(result: "Result", talk: Talk, saving: "Saving") -> None:

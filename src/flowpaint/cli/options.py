@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..api import Policy
+    from ..seams import Executor
 
 Group = TypeVar("Group")
 
@@ -51,7 +52,7 @@ def _option(text: str, *names: str, panel: str, metavar: str | None = None) -> A
 
 
 _WHAT, _HOW, _INPUT, _OUTPUT, _RUN, _TALK = "What to edit", "How", "Input", "Output", "Run", "Messages"
-_OBJECT, _MODEL, _WEIGHTS = "Objects and editors", "Image models", "Weights of networks"
+_OBJECT, _MODEL, _WEIGHTS, _MACHINES = "Objects and editors", "Image models", "Weights of networks", "Machines"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +194,25 @@ class RunOptions:
     fresh: Annotated[bool, _option("Start over, whatever was finished.", "--fresh", panel=_RUN)] = False
     keep_run: Annotated[bool, _option("Leave the run folder after success.", "--keep-run", panel=_RUN)] = False
     dry_run: Annotated[bool, _option("Say what would be done and what it costs.", "--dry-run", panel=_RUN)] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Who does the work."""
+
+    executor: Annotated[
+        str, _option("local, or ray: a cluster, one of this machine alone without --address.", panel=_MACHINES, metavar="NAME")
+    ] = "local"
+    workers: Annotated[int | None, _option("Processes, or workers of the cluster.", panel=_MACHINES, metavar="N")] = None
+    address: Annotated[str | None, _option("Of the Ray cluster: auto or HOST:PORT.", panel=_MACHINES)] = None
+    gpus: Annotated[float, _option("Share of a GPU that each worker of Ray has, like 0.5.", panel=_MACHINES)] = 0.0
+
+    def chosen(self, ahead: int = 2) -> "Executor | None":
+        """The executor; None where this process does everything by itself. `ahead`: see `flowpaint.api.executor`."""
+        from ..api import executor
+
+        found = executor(self.executor, workers=self.workers, address=self.address, gpus=self.gpus, ahead=ahead)
+        return None if self.executor == "local" and self.workers in (None, 1) else found
 
 
 @dataclass(frozen=True, kw_only=True)

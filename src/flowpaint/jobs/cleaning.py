@@ -13,22 +13,38 @@ _STALE = 3600.0  # seconds after which a folder without a row, or an upload that
 def clean(store: JobStore, *, quota: int | None = None) -> int:
     """How many bytes all files of the store take afterwards.
 
-    What belongs to no job or asset goes, and what is left of cancelled jobs. While more than `quota` bytes are taken, files of
-    jobs that have ended go, the oldest first, then assets that no unfinished job reads. The jobs themselves stay in the list.
-    Raises `WorkError` where the disk is full.
+    What `sweep` takes goes; while more than `quota` bytes are taken, files of jobs that have ended go, too, the oldest first,
+    then assets that no unfinished job reads. The jobs stay in the list. Raises `WorkError` where the disk is full.
     """
-    for stray in _strays(store):
-        shutil.rmtree(stray, ignore_errors=True)
-        stray.unlink(missing_ok=True) if not stray.is_dir() else None
+    sweep(store)
     used = store.usage()
+    if quota is None:
+        return used
     for job in store.ended():
-        if job.state == "cancelled" or (quota is not None and used > quota):
+        if used > quota:
             used -= store.clear(job)
-    for asset in store.unread() if quota is not None and used > quota else []:
-        if quota is not None and used > quota:
+    for asset in store.unread() if used > quota else []:
+        if used > quota:
             store.remove_asset(asset.owner, asset.id)
             used -= asset.bytes
     return used
+
+
+def sweep(store: JobStore) -> None:
+    """Delete the files of cancelled jobs, the run folders of failed ones, and what belongs to no job or asset.
+
+    Raises `WorkError` where the disk is full.
+    """
+    for stray in _strays(store):
+        if stray.is_dir():
+            shutil.rmtree(stray, ignore_errors=True)
+        else:
+            stray.unlink(missing_ok=True)
+    for job in store.ended():
+        if job.state == "cancelled":
+            store.clear(job)
+        elif job.run.exists():
+            shutil.rmtree(job.run, ignore_errors=True)
 
 
 def _touched(path: Path) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, WorkError
 from .cleaning import clean
+from .pulse import GONE
 from .store import JobStore
 from .work import lock_of
 
@@ -100,7 +101,7 @@ class Crew:
                 os.kill(hanging, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
         if place.process is not None and place.process.poll() is None:
             return
-        if place.process is not None:
+        if place.process is not None and place.process.returncode != GONE:
             self.tell(f"{place.slot} ended with {place.process.returncode}, and is replaced.")
             if time.monotonic() - place.begun < _PAUSE:
                 self._leaving.wait(_PAUSE)

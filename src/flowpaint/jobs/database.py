@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,6 +61,7 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS events_of ON events (job, seq);
 """
 _VERSION = 1
+_PAUSE = 0.05
 _WAIT_MS = 20_000  # for another process's transaction; all of ours are short
 
 
@@ -72,13 +74,24 @@ class Database:
         with _disk(path):
             with suppress(OSError):  # SQLite then says why
                 path.touch(mode=0o600)  # the folder may be open to others
-            connection = self._connection()
+            connection = self._first_connection()
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found not in (0, _VERSION):
                 raise WorkError(f"{path} was written by another version of flowpaint ({found}). Use another --data folder.")
             if found != _VERSION:  # else nothing is written: a store can be opened on a full disk
                 connection.executescript(_SCHEMA)
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _first_connection(self) -> sqlite3.Connection:
+        """A connection to a file that another process may be making at the same time, which SQLite does not wait for."""
+        until = time.monotonic() + _WAIT_MS / 1000
+        while True:
+            try:
+                return self._connection()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE)
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

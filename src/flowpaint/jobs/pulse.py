@@ -1,13 +1,10 @@
-"""`Pulse`: beside a job at work, it tells the store how far that is, and takes the worker off it once it is no longer wanted."""
+"""`Pulse`: beside a job at work, it tells the store how far that is, and ends the worker once the job is no longer wanted."""
 
-import _thread
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from types import FrameType, TracebackType
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -17,23 +14,17 @@ from ..errors import WorkError
 from .queue import Queue
 from .records import Record
 
+GONE = 75  # exit code of a worker whose job was taken from it
+
 _LOOK = 0.2  # seconds between two looks whether the job is still wanted
 _BEAT = 1.0  # between two words on how far it is
 _PREVIEW = 2.0  # between two preview pictures
 _SIDE = 480  # longer side of those, pixels
-_PATIENCE = 3.0  # for the worker to leave a job; then its process ends
-GONE = 75  # exit code of a worker that could not leave a job otherwise
-
-
-class Abandoned(BaseException):
-    """The job is not this worker's any more: it was cancelled, or given to another."""
 
 
 class Pulse:
-    """A thread beside the job that the main thread does inside.
-
-    Where the store says that the job is not this worker's any more, `Abandoned` is raised in the main thread; where that is
-    stuck, the process ends. After `seconds` it is `WorkError` that is raised.
+    """A thread beside the job that is done inside. Where the store says that the job is not this worker's any more, or after
+    `seconds`, the process ends: work cannot be interrupted anywhere without leaving something broken for the next job.
     """
 
     def __init__(self, queue: Queue, job: Record, *, show: Callable[[], None], seconds: float | None = None) -> None:
@@ -42,8 +33,6 @@ class Pulse:
         self._picture: npt.NDArray[np.generic] | None = None
         self._over = threading.Event()
         self._leaving = threading.Lock()
-        self._why: BaseException = Abandoned()
-        self.has_interrupted = False
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
     def told(self, stage: str, done: int, total: int) -> None:
@@ -56,21 +45,13 @@ class Pulse:
         self._picture = picture
 
     def __enter__(self) -> "Pulse":
-        self._before = signal.signal(signal.SIGINT, self._interrupted)
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._leaving:  # no interruption is on its way once this is held
+        with self._leaving:
             self._over.set()
         self._thread.join()
-        signal.signal(signal.SIGINT, self._before)
-        self._queue.store.database.close()
-
-    def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self.has_interrupted = True
-        raise self._why
 
     def _beat(self) -> None:
         begun = beaten = pictured = time.monotonic()
@@ -84,20 +65,18 @@ class Pulse:
                     wanted = self._queue.beat(self._job, *told)
                 else:
                     wanted = self._queue.owns(self._job)
-                if now - pictured >= _PREVIEW and self._picture is not None:
+                if wanted and self._seconds is not None and now - begun > self._seconds:
+                    limit = f"The job took longer than {self._seconds:.0f} s, the limit here."
+                    self._queue.fail(self._job, 1, f"{limit} Cut the video, or ask for less quality.")
+                    wanted = False
+                elif now - pictured >= _PREVIEW and self._picture is not None:
                     pictured = now
                     self._preview()
             except (WorkError, OSError):  # a full disk: the work itself will meet it
                 continue
             if not wanted:
-                self._leave(Abandoned())
-                return
-            if self._seconds is not None and now - begun > self._seconds:
-                limit = f"{self._seconds:.0f} s"
-                self._leave(
-                    WorkError(f"The job took longer than {limit}, the limit here. Cut the video, or ask for less quality.")
-                )
-                return
+                self._leave()
+        self._queue.store.database.close()
 
     def _preview(self) -> None:
         picture, self._picture = self._picture, None
@@ -112,14 +91,7 @@ class Pulse:
         part.replace(path)
         self._queue.say(self._job, "preview", {"artifact": "preview", "width": image.width, "height": image.height})
 
-    def _leave(self, why: BaseException) -> None:
-        with self._leaving:
-            if self._over.is_set():
-                return
-            self._why = why
-            _thread.interrupt_main()
-        if not self._over.wait(_PATIENCE):
-            if isinstance(why, WorkError):  # else the next worker would begin the job anew
-                with suppress(WorkError):
-                    self._queue.fail(self._job, why.exit_code, str(why))
-            os._exit(GONE)
+    def _leave(self) -> None:
+        with self._leaving:  # not in the moment in which the worker has just ended the job itself
+            if not self._over.is_set():
+                os._exit(GONE)

@@ -22,8 +22,9 @@ from typing import TypeVar
 
 from ..errors import WorkError, is_full, verdict
 from ..runs import write_json
+from .cleaning import sweep
 from .locks import Lock
-from .pulse import Abandoned, Pulse
+from .pulse import Pulse
 from .queue import Queue
 from .records import Record
 from .store import JobStore, size_of
@@ -47,43 +48,38 @@ def lock_of(folder: Path, slot: str) -> Lock:
 def serve(folder: Path, slot: str, alive: Callable[[], bool], *, seconds: float | None = None) -> None:
     """Do jobs from the store in `folder` while `alive()`, as the worker of `slot`, each for `seconds` at most.
 
-    Waits where another one still has the slot, and leaves early after a job that it was taken off.
+    Waits where another one still has the slot.
     """
     queue, lock = Queue(JobStore(folder)), lock_of(folder, slot)
     with lock.waited_for(alive) as is_ours:
         if is_ours:
             _insisted(lambda: queue.lose(slot))
+            _insisted(lambda: sweep(queue.store))
         while is_ours and alive():
             lock.show()
             job = _insisted(lambda: queue.claim(slot))
             if job is None:
                 time.sleep(_IDLE)
             else:
-                if not attempt(queue, job, show=lock.show, seconds=seconds):
-                    return  # the crew starts another process
+                attempt(queue, job, show=lock.show, seconds=seconds)
 
 
-def attempt(queue: Queue, job: Record, *, show: Callable[[], None] = lambda: None, seconds: float | None = None) -> bool:
+def attempt(queue: Queue, job: Record, *, show: Callable[[], None] = lambda: None, seconds: float | None = None) -> None:
     """Do one job that was claimed, and say in the store what came of it. `show` is called all the time, to say that it lives.
 
-    Whether this process may do another: not where it was taken off the job, for that may have been amidst an import, and what is
-    half imported fails ever after.
+    The process ends where the job is cancelled, given to another worker, or takes longer than `seconds`.
     """
-    pulse = Pulse(queue, job, show=show, seconds=seconds)
     try:
         try:
-            with pulse, _logged(queue, job):
+            with Pulse(queue, job, show=show, seconds=seconds) as pulse, _logged(queue, job):
                 end = _do(queue, job, pulse)
         except Exception as error:
             end = _failing(queue, job, error)
         if _insisted(end):
             _tidy(queue, job)
-    except Abandoned:
-        _tidy(queue, job)
     except Stopped:
         _insisted(lambda: queue.give_back(job))
         raise
-    return not pulse.has_interrupted
 
 
 def _do(queue: Queue, job: Record, pulse: Pulse) -> Callable[[], bool]:
@@ -124,11 +120,8 @@ def _failing(queue: Queue, job: Record, error: Exception) -> Callable[[], bool]:
 
 
 def _tidy(queue: Queue, job: Record) -> None:
-    """Delete what a job needs no longer: its run folder once it has ended, everything where it was cancelled."""
-    found = queue.state(job.id)
-    if found in (None, "cancelled"):
-        shutil.rmtree(job.folder, ignore_errors=True)
-    elif found in ("done", "failed"):
+    """Delete the run folder of a job that has ended."""
+    if queue.state(job.id) in ("done", "failed"):
         shutil.rmtree(job.run, ignore_errors=True)
 
 

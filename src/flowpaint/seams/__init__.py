@@ -4,12 +4,13 @@ A *part* is a frozen dataclass: its fields are its configuration and calling it 
 conform. A *recipe* is a part as nested plain values: `{"part": "dis", "preset": "fast"}`, and reads back to an equal part.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from ..errors import FlowpaintError
 from ..table import TABLE
 from ..types import Aligned, Clip, Cues, Edit, Flow, Measure, Score
 from .recipes import build, default, from_dict, names, override, part_class, table, to_dict
@@ -211,11 +212,22 @@ Made = TypeVar("Made")
 
 @runtime_checkable
 class Executor(Protocol):
-    """Does independent pieces of work, here or elsewhere."""
+    """Does independent pieces of work, here or elsewhere.
+
+    Work that is a dataclass with a field `store` reaches, wherever it is done, the store that the caller put there: an executor
+    that works on other machines puts a proxy in its place, whose `get`, `put` and `drop` go to the caller's machine. Such a
+    store must pickle (`flowpaint.runs.FolderStore` does). Arrays travel whole, so pictures should go as integers.
+    """
 
     def map(self, work: Callable[[Item], Made], items: Sequence[Item], key: Callable[[Item], str]) -> Iterator[Made]:
         """What `work` makes of each of `items`, in their order.
 
         `key` names an item. The first failure is raised as `WorkError` with that name; errors of ours pass as they are.
         """
+        ...
+
+    def tried(
+        self, work: Callable[[Item], Made], items: Sequence[Item], key: Callable[[Item], str]
+    ) -> Generator[Made | FlowpaintError, None, None]:
+        """As `map`, but what failed stops nothing: in its place in the order stands the error that `map` would raise."""
         ...

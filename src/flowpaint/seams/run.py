@@ -40,6 +40,9 @@ class MemoryStore:
     def drop(self, key: str) -> None:
         self._kept.pop(key, None)
 
+    def __reduce__(self) -> str:
+        raise TypeError("a store in memory ends with its process")  # a copy elsewhere would swallow what is put there
+
 
 @dataclass
 class Notes:

@@ -32,7 +32,7 @@ _PAGE = (
 _ALWAYS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "same-origin",  # with "no-referrer", browsers send our own form with the Origin "null"
+    "referrer-policy": "same-origin",  # with none, browsers send the Origin of our own login form as null
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",

@@ -1,0 +1,277 @@
+"""What every executor must do: order, equality, errors that name their item, laziness, a store that is the caller's."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flowpaint import seams
+from flowpaint.errors import ConfigError, InputError, ResourceError, WorkError
+from flowpaint.parts.execute import LocalExecutor, RayExecutor
+from flowpaint.runs import FolderStore
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray of three processors for all tests of this file, whose workers can import it."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+        yield ray
+        ray.shutdown()
+
+
+@pytest.fixture(params=["local1", pytest.param("local2", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.slow)])
+def executor(request):
+    if request.param == "ray":
+        request.getfixturevalue("cluster")
+        return RayExecutor(workers=2, retries=1)
+    return LocalExecutor(workers=int(request.param[-1]))
+
+
+def elsewhere(executor):
+    return executor != LocalExecutor()
+
+
+def done(number):
+    if number == -1:
+        raise ZeroDivisionError("no number")
+    if number == -2:
+        raise InputError("The file is refused. Give another.")
+    if number == -3:
+        raise ResourceError("Memory ran out. Take less.")
+    if number == -4:
+        raise MemoryError
+    return number, os.getpid()
+
+
+def dies(number, folder):
+    """Kills its own process on -1, as often as it is asked to; on -2 the first time only."""
+    mark = folder / f"died {number}"
+    if number == -1 or (number == -2 and not mark.exists()):
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def noted(number, folder):
+    (folder / str(number)).touch()
+    return number
+
+
+def convolved(seed):
+    made = torch.Generator().manual_seed(seed)
+    picture, kernel = torch.rand(1, 8, 40, 56, generator=made), torch.randn(8, 8, 3, 3, generator=made)
+    return torch.nn.functional.conv2d(picture, kernel).exp().numpy()
+
+
+def threads(_):
+    return torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY")
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """Reads the number before its own from its store, adds itself, and puts that there."""
+
+    store: object
+
+    def __call__(self, number):
+        before = self.store.get(f"sum {number - 1}")
+        total = before["total"]
+        total += number  # what comes from a store may be written to
+        self.store.put(f"sum {number}", {"total": total, "frame": np.full((2, 3, 3), number, np.uint16)})
+        self.store.drop(f"sum {number - 1}")
+        return type(self.store).__name__
+
+
+class Odd(InputError):
+    """An error that does not pickle."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} is odd. So is {second}.")
+
+
+def oddly(_):
+    raise Odd("This", "that")
+
+
+def unsendable(_):
+    return threading.Lock()
+
+
+# -------------------------------------------------------------------------------------------------------------- contract
+
+
+def test_results_come_in_order(executor):
+    found = list(executor.map(done, [5, 3, 9, 1, 2, 7, 4], str))
+    assert [number for number, _ in found] == [5, 3, 9, 1, 2, 7, 4]
+    assert ({pid for _, pid in found} == {os.getpid()}) is not elsewhere(executor)
+
+
+def test_nothing_is_nothing(executor):
+    assert list(executor.map(done, [], str)) == []
+
+
+def test_results_are_the_same_to_the_bit(executor):
+    for found, here in zip(executor.map(convolved, range(4), str), map(convolved, range(4)), strict=True):
+        assert found.dtype == here.dtype and (found == here).all()
+
+
+def test_the_first_error_names_its_item(executor):
+    results = executor.map(done, [1, -1, 2], "number {}".format)
+    assert next(results)[0] == 1
+    with pytest.raises(WorkError, match="The work on number -1 failed: ZeroDivisionError: no number") as caught:
+        next(results)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError) or elsewhere(executor)
+
+
+@pytest.mark.parametrize(("number", "error", "code"), [(-2, InputError, 2), (-3, ResourceError, 5)])
+def test_errors_of_ours_pass_as_they_are(executor, number, error, code):
+    with pytest.raises(error, match=r"\.") as caught:
+        list(executor.map(done, [1, number], str))
+    assert type(caught.value) is error and caught.value.exit_code == code
+
+
+def test_a_lack_of_memory_is_told_from_other_failures(executor):
+    with pytest.raises(ResourceError, match=r"The work on -4 failed\. There is not enough memory"):
+        list(executor.map(done, [-4], str))
+
+
+def test_an_error_that_cannot_travel_is_still_one_of_ours(executor):
+    with pytest.raises((Odd, WorkError), match=r"This is odd\. So is that."):
+        list(executor.map(oddly, [1], str))
+
+
+def test_what_fails_stops_no_other_where_it_is_tried(executor):
+    found = list(executor.tried(done, [1, -1, 2, -2, 3], str))
+    assert [type(one) for one in found] == [tuple, WorkError, tuple, InputError, tuple]
+    assert [one[0] for one in found if isinstance(one, tuple)] == [1, 2, 3]
+    assert "The work on -1 failed" in str(found[1])
+
+
+def test_work_is_done_only_a_little_before_it_is_asked_for(executor, tmp_path):
+    results = executor.map(partial(noted, folder=tmp_path), range(20), str)
+    assert [*tmp_path.iterdir()] == []
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    results.close()
+    assert len([*tmp_path.iterdir()]) <= 3 + 2 * executor.workers * elsewhere(executor)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [LocalExecutor, RayExecutor])
+def test_how_far_ahead_is_a_setting(kind, cluster, tmp_path):
+    results = kind(workers=2, ahead=5).map(partial(noted, folder=tmp_path), range(30), str)
+    assert next(results) == 0
+    time.sleep(1.0)
+    assert len([*tmp_path.iterdir()]) == 10
+    results.close()
+
+
+def test_the_store_of_work_is_the_callers(executor, tmp_path):
+    store = FolderStore(tmp_path / "store")
+    store.put("sum 0", {"total": np.array([40])})
+    kinds = [kind for number in (1, 2) for kind in executor.map(Keeps(store), [number], str)]
+    assert store.get("sum 2")["total"].tolist() == [43]
+    assert store.get("sum 2")["frame"].dtype == np.uint16
+    assert store.get("sum 1") is None
+    assert (kinds == ["FolderStore"] * 2) is not isinstance(executor, RayExecutor)
+
+
+def test_it_is_a_part(executor):
+    assert isinstance(executor, seams.Executor)
+    assert seams.from_dict(seams.to_dict(executor)) == executor
+    assert pickle.loads(pickle.dumps(executor)) == executor
+
+
+def test_what_makes_no_sense_is_refused():
+    for values in (
+        {"workers": 0},
+        {"gpus_per_worker": -1.0},
+        {"gpus_per_worker": 1.5},
+        {"retries": -1},
+        {"cpus_per_worker": 0},
+        {"ahead": 0},
+    ):
+        with pytest.raises(ConfigError):
+            RayExecutor(**values)
+    with pytest.raises(ConfigError, match="ray job submit"):
+        RayExecutor(address="ray://head:10001")
+    for values in ({"workers": 0}, {"ahead": 0}):
+        with pytest.raises(ConfigError):
+            LocalExecutor(**values)
+    assert RayExecutor(gpus_per_worker=0.25).gpus_per_worker == 0.25
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(ImportError, match=r"flowpaint\[ray\]"):
+        list(RayExecutor().map(done, [1], str))
+
+
+def test_making_one_starts_nothing(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    results = RayExecutor().map(done, [1], str)
+    results.close()
+
+
+# ------------------------------------------------------------------------------------------------- more than one process
+
+
+@pytest.fixture(params=["local2", "ray"])
+def several(request, cluster):
+    return LocalExecutor(workers=2) if request.param == "local2" else RayExecutor(workers=2, retries=1)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_takes_no_other_item_with_it(several, tmp_path):
+    found = list(several.tried(partial(dies, folder=tmp_path), [1, -1, 2, 3, -2, 4], "item {}".format))
+    assert [one for one in found if isinstance(one, int)] == [1, 2, 3, -2, 4]
+    assert isinstance(found[1], WorkError) and "The worker died 2 times on item -1." in str(found[1])
+
+
+@pytest.mark.slow
+def test_what_cannot_be_sent_is_said(several):
+    with pytest.raises(WorkError, match="pickle"):
+        list(several.map(unsendable, [1], str))
+
+
+@pytest.mark.slow
+def test_a_store_in_memory_cannot_be_reached_from_elsewhere(several):
+    with pytest.raises((ConfigError, WorkError), match="in memory"):
+        list(several.map(Keeps(seams.MemoryStore()), [1], str))
+
+
+@pytest.mark.slow
+def test_workers_of_ray_stay_warm(cluster):
+    executor = RayExecutor(workers=1)
+    pids = {pid for _ in range(3) for _, pid in executor.map(done, [1, 2], str)}
+    assert len(pids) == 1
+    assert list(executor.map(threads, [1], str)) == [(1, "PASSIVE")]
+    cluster.shutdown()  # another session has other workers
+    assert {pid for _, pid in executor.map(done, [1], str)}.isdisjoint(pids)
+
+
+@pytest.mark.slow
+def test_ray_says_nothing_of_its_own(cluster, tmp_path, capfd, caplog):
+    executor = RayExecutor(workers=1, retries=1)
+    assert list(executor.map(partial(dies, folder=tmp_path), [-2], str)) == [-2]
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+    assert "The worker of -2 died (ActorDiedError). Another one does it again." in caplog.text
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_said(cluster):
+    cluster.shutdown()
+    with pytest.raises(WorkError, match=r"There is no Ray at 127\.0.0.1:1"):
+        list(RayExecutor(address="127.0.0.1:1").map(done, [1], str))
