@@ -157,7 +157,8 @@ def held(path: Path) -> Iterator[None]:
     """Inside, the run folder at `path` is this process's alone; it is made, and unmade where nothing came into it.
 
     Whoever holds it may be killed: the system lets go of it then. Raises `InputError` where another one holds it, `WorkError`
-    where it cannot be made. On Windows nothing is held.
+    where it cannot be made. On Windows and on file systems without locks nothing is held, and processes of other machines are
+    not kept out.
     """
     handle = _locked(path)
     try:
@@ -190,6 +191,9 @@ def _locked(path: Path) -> int | None:
         except BlockingIOError:
             os.close(handle)
             raise InputError(f"{path} is worked on by another process. Wait for that one, or choose another --run.") from None
+        except OSError:  # a file system without locks
+            os.close(handle)
+            return None
         os.close(handle)
 
 
@@ -225,12 +229,27 @@ def _clear(path: Path) -> None:
         path.rmdir()
 
 
+def synced(path: Path) -> None:
+    """Return once what is in the file at `path`, and its name, will outlast a power failure. Raises `WorkError`."""
+    with _disk(path):
+        places = (path,) if sys.platform == "win32" else (path, path.parent)  # Windows opens no folders
+        for place in places:
+            handle = os.open(place, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write `value` to `path`, whole or not at all. Raises `WorkError` where that fails."""
     part = path.with_name(f".{path.name}.part")
     with _disk(path):
         try:
-            part.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+            with part.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """The job store: what was answered is kept, owners are apart, a job is one worker's at a time and ends once."""
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -338,7 +337,7 @@ def test_a_picture_that_is_gone_approves_nothing(store, queue, tmp_path):
     assert store.get("me", key).state == "waiting"
 
 
-def test_cleaning_keeps_to_the_quota(store, queue, tmp_path):
+def test_cleaning_keeps_to_the_quota(store, queue, tmp_path, monkeypatch):
     done = []
     for _ in range(3):
         submit(store)
@@ -355,6 +354,9 @@ def test_cleaning_keeps_to_the_quota(store, queue, tmp_path):
     assert clean(store, quota=rest + 320_000) <= rest + 320_000
     assert [job.folder.exists() for job in done] == [False, True, True], "the oldest first"
     assert [store.get("me", job.id).bytes for job in done] == [None, 100_000, 100_000]
+    clean(store, quota=1)
+    assert unused.path.exists(), "its owner may be about to ask for something with it"
+    monkeypatch.setattr("flowpaint.jobs.cleaning._STALE", -1.0)
     clean(store, quota=1)
     assert used.path.exists() and [one.id for one in store.assets("me")] == [used.id]
     assert not unused.path.exists() and not any(job.folder.exists() for job in done)
@@ -454,4 +456,26 @@ def test_a_store_of_another_version_is_refused(store, tmp_path):
 
 def test_the_folder_is_its_owners_alone(store):
     assert store.folder.stat().st_mode & 0o077 == 0
-    assert shutil.which("sqlite3") is None or sqlite3.sqlite_version_info >= (3, 37)  # STRICT tables
+
+
+def test_a_data_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkError, match="cannot be made"):
+        JobStore(tmp_path / "file" / "data")
+
+
+def test_a_planned_stop_is_not_the_jobs_doing(store, queue):
+    key = submit(store).id
+    for _ in range(MAX_LOSSES + 1):
+        queue.claim("w")
+        assert queue.lose("w", blame=False) == [key]
+    assert store.get("me", key).losses == 0
+
+
+def test_a_key_frame_that_is_gone_is_not_approved(store, queue, tmp_path):
+    key = waiting(store, queue)
+    mine = asset(store, tmp_path)
+    store.remove_asset("me", mine.id)
+    with pytest.raises(Unknown):
+        store.approve("me", key, keyframe=mine.path.absolute())
+    assert store.get("me", key).state == "waiting"

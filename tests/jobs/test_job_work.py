@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from flowpaint.jobs import Crew, JobStore, Queue
 from flowpaint.jobs import pulse as pulses
 from flowpaint.jobs.cleaning import sweep
 from flowpaint.jobs.pulse import GONE
-from flowpaint.jobs.work import attempt
+from flowpaint.jobs.work import attempt, lock_of
 from video_files import make, smooth
 
 FRAMES = 60
@@ -88,7 +87,7 @@ _ALONE = """
 import os, sys
 from pathlib import Path
 from flowpaint.jobs import JobStore, Queue
-from flowpaint.jobs.work import attempt
+from flowpaint.jobs.work import attempt, lock_of
 queue = Queue(JobStore(Path(sys.argv[1])))
 if sys.argv[2] == "dies":
     Queue.finish = lambda *_: os._exit(9)
@@ -297,7 +296,82 @@ def test_a_hanging_worker_is_replaced(store, film, crew, monkeypatch):
     until(lambda: store.get("", key).has_ended)
     job = store.get("", key)
     assert (job.state, job.losses) == ("done", 1)
-    assert not Path(f"/proc/{hanging}").exists() or hanging not in crew.pids()
+    assert hanging not in crew.pids()
+
+
+@pytest.mark.slow
+def test_a_job_of_a_worker_that_is_not_wanted_any_more_goes_on(store, queue, film):
+    key = submit(store, film, end="3")
+    queue.claim("worker-7")  # which then died with its server, and this one has fewer
+    crew = Crew(store.folder, workers=1)
+    crew.start()
+    try:
+        until(lambda: store.get("", key).state == "done")
+    finally:
+        crew.stop()
+    assert store.get("", key).losses == 1
+
+
+def test_only_jobs_of_the_dead_are_given_to_others(store, queue, film):
+    keys = [submit(store, film), submit(store, film)]
+    queue.claim("worker-3"), queue.claim("worker-4")
+    asked = iter((True,))
+    with lock_of(store.folder, "worker-3").waited_for(lambda: next(asked, False)):
+        Crew(store.folder, workers=1)._tidy()
+    assert [store.get("", key).state for key in keys] == ["running", "queued"]
+
+
+def test_no_trouble_ends_the_crew(store, monkeypatch):
+    turns = []
+
+    def fails(place):
+        turns.append(place)
+        raise RuntimeError("no processes left")
+
+    crew = Crew(store.folder, workers=1, tell=turns.append)
+    monkeypatch.setattr("flowpaint.jobs.crew._LOOK", 0.01)
+    monkeypatch.setattr(crew, "_fill", fails)
+    crew.start()
+    until(lambda: sum(isinstance(one, str) and "no processes left" in one for one in turns) > 2)
+    crew.stop()
+
+
+@pytest.mark.slow
+def test_nobody_is_blamed_for_a_stop(store, film, monkeypatch):
+    monkeypatch.setattr("flowpaint.jobs.crew._LEAVE", 0.0)  # so that it is killed
+    crew = Crew(store.folder, workers=1)
+    crew.start()
+    key = submit(store, film)
+    until(lambda: store.get("", key).done > 0)
+    crew.stop()
+    job = store.get("", key)
+    assert (job.state, job.losses) == ("queued", 0)
+
+
+@pytest.mark.parametrize("broken", ["", "{", '{"output": {}}'])
+def test_a_report_alone_is_no_result(store, queue, film, broken):
+    key = submit(store, film, end="2")
+    job = queue.claim("here")
+    job.folder.mkdir()
+    (job.folder / "result.json").write_text(broken)
+    attempt(queue, job)
+    found = store.get("", key)
+    assert found.state == "done" and video.probe(found.output).frames == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps such a limit")
+def test_a_job_that_wants_too_much_memory_fails(store, tmp_path):
+    large = make(tmp_path / "large.mp4", [smooth(2160, 3840, shift=index) for index in range(2)])
+    key = submit(store, store.add_asset("", "large.mp4", large, "video", {}).path)
+    crew = Crew(store.folder, workers=1, memory=800 << 20)
+    crew.start()
+    try:
+        until(lambda: store.get("", key).has_ended)
+    finally:
+        crew.stop()
+    job = store.get("", key)
+    assert (job.state, job.code) == ("failed", 5), job.error
 
 
 def test_no_workers_do_nothing(tmp_path):

@@ -3,9 +3,11 @@
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from .store import JobStore
+from ..errors import InputError
+from .store import JobStore, size_of
 
 _STALE = 3600.0  # seconds after which a folder without a row, or an upload that did not end, is nobody's
 
@@ -24,9 +26,11 @@ def clean(store: JobStore, *, quota: int | None = None) -> int:
         if used > quota:
             used -= store.clear(job)
     for asset in store.unread() if used > quota else []:
-        if used > quota:
-            store.remove_asset(asset.owner, asset.id)
-            used -= asset.bytes
+        if used > quota and time.time() - asset.created > _STALE:  # its owner may be about to ask for something with it
+            taken = size_of(asset.path.parent)
+            with suppress(InputError):  # somebody has just deleted it, or named it
+                store.remove_asset(asset.owner, asset.id)
+                used -= taken
     return used
 
 

@@ -6,14 +6,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import ConfigError, WorkError
+from ..errors import ConfigError, WorkError, verdict
 from .cleaning import clean
 from .pulse import GONE
+from .queue import Queue
 from .store import JobStore
 from .work import lock_of
 
@@ -31,11 +32,14 @@ class _Place:
     slot: str
     process: subprocess.Popen[bytes] | None = None
     begun: float = 0.0
+    sign: int | None = None  # what its worker last showed
+    seen: float = 0.0  # and when that was new here
 
 
 @dataclass
 class Crew:
-    """`workers` processes that do the jobs of the store in `folder`; jobs that take longer than `seconds` fail.
+    """`workers` processes that do the jobs of the store in `folder`; jobs that take longer than `seconds` fail, and so do
+    those for which a worker wants more bytes than `memory` (on Linux).
 
     Files of ended jobs are cleared away, the oldest first, while all files take more than `quota` bytes. Workers that outlive
     their server finish what they are at, and leave then. Raises `ConfigError` for no workers.
@@ -45,6 +49,7 @@ class Crew:
     workers: int = 1
     seconds: float | None = None
     quota: int | None = None
+    memory: int | None = None
     tell: Callable[[str], None] = lambda _: None
     _places: list[_Place] = field(default_factory=list)
     _leaving: threading.Event = field(default_factory=threading.Event)
@@ -61,7 +66,7 @@ class Crew:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the workers give back what they are at, and end them."""
+        """Let the workers give back what they are at, and end them; no job is blamed for one that had to be killed."""
         self._leaving.set()
         if self._thread is not None:
             self._thread.join()
@@ -75,26 +80,51 @@ class Crew:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        with suppress(WorkError):  # a full disk: the next worker of the slot does it
+            self._give_back({one.slot for one in self._places}, blame=False)
 
     def pids(self) -> list[int]:
         """The numbers of the processes that live."""
         return [one.process.pid for one in self._places if one.process is not None and one.process.poll() is None]
 
     def _look_after(self) -> None:
-        cleaned = 0.0
+        cleaned = -_CLEAN
         while not self._leaving.is_set():
-            for place in self._places:
-                self._fill(place)
-            now = time.monotonic()
-            if now - cleaned > _CLEAN:
-                cleaned = now
-                with suppress(WorkError, OSError):  # a full disk: the next cleaning may get further
-                    clean(JobStore(self.folder), quota=self.quota)
+            try:
+                for place in self._places:
+                    self._fill(place)
+                if time.monotonic() - cleaned > _CLEAN:
+                    cleaned = time.monotonic()
+                    self._tidy()
+            except Exception as error:  # nothing may end this: without it no worker is replaced
+                self.tell(verdict(error)[1])
             self._leaving.wait(_LOOK)
+
+    def _tidy(self) -> None:
+        """Queue again what workers had for whom there is no place any more, and clear away what is too much."""
+        store = JobStore(self.folder)
+        self._give_back({job.worker for job in Queue(store).running()} - {one.slot for one in self._places})
+        clean(store, quota=self.quota)
+
+    def _give_back(self, slots: Collection[str], *, blame: bool = True) -> None:
+        """Queue again the jobs of those slots whose workers are dead."""
+        for slot in slots:
+            asked = iter((True,))
+            with lock_of(self.folder, slot).waited_for(lambda asked=asked: next(asked, False)) as is_dead:  # type: ignore[misc]
+                if is_dead:
+                    Queue(JobStore(self.folder)).lose(slot, blame=blame)
+
+    def _hanging(self, place: _Place) -> int | None:
+        """The number of the process that has the slot and has given no sign for long; None where all is well."""
+        lock, now = lock_of(self.folder, place.slot), time.monotonic()
+        sign = lock.sign()
+        if sign is None or sign != place.sign:
+            place.sign, place.seen = sign, now
+        return lock.holder() if now - place.seen > _HANGS else None
 
     def _fill(self, place: _Place) -> None:
         """A process in the place, where there is none; and none that hangs."""
-        hanging = lock_of(self.folder, place.slot).hanging(_HANGS)
+        hanging = self._hanging(place)
         if hanging is not None:
             self.tell(f"{place.slot} ({hanging}) shows no sign of life, and is killed.")
             with suppress(ProcessLookupError, PermissionError):
@@ -110,13 +140,15 @@ class Crew:
 
     def _spawn(self, slot: str) -> subprocess.Popen[bytes]:
         threads = max(1, (os.cpu_count() or 1) // max(1, self.workers))
-        command = [sys.executable, "-m", "flowpaint.jobs", str(self.folder.absolute()), slot, str(os.getpid())]
+        command = [sys.executable, "-P", "-m", "flowpaint.jobs", str(self.folder.absolute()), slot, str(os.getpid())]
         command += [] if self.seconds is None else ["--seconds", str(self.seconds)]
+        command += [] if self.memory is None else ["--bytes", str(self.memory)]
         # Read when torch starts its threads: waiting ones must sleep, and all workers together have one for each core.
         manners = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
+        known = {name: value for name, value in os.environ.items() if name != "FLOWPAINT_TOKEN"}
         return subprocess.Popen(
             command,
-            env={**os.environ, **manners},
+            env={**known, **manners},
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C in the server's terminal is the server's affair
         )

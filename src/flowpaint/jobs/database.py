@@ -65,6 +65,10 @@ _PAUSE = 0.05
 _WAIT_MS = 20_000  # for another process's transaction; all of ours are short
 
 
+class Unavailable(WorkError):
+    """The store cannot be written now, but may be later: the disk is full, or others have it."""
+
+
 class Database:
     """One SQLite file. Every thread has its own connection."""
 
@@ -141,6 +145,8 @@ def _disk(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_BUSY:
+            raise Unavailable(f"The job store {path} has been busy for long. Try again.") from error
         if code == sqlite3.SQLITE_FULL:
-            raise WorkError(f"The disk is full: {path} could not be written. Make room and try again.") from error
+            raise Unavailable(f"The disk is full: {path} could not be written. Make room and try again.") from error
         raise WorkError(f"The job store {path} cannot be used ({error}). Check the disk and the folder.") from error

@@ -41,17 +41,21 @@ class Lock:
         with suppress(OSError):
             os.utime(self._holder)
 
-    def hanging(self, seconds: float) -> int | None:
-        """The number of the process that holds the lock and has not shown itself for so many seconds; None where all is well."""
+    def sign(self) -> int | None:
+        """A number that changes whenever its holder shows itself; None where nobody holds it."""
         try:
-            if time.time() - self._holder.stat().st_mtime < seconds:
-                return None
             self._lock.acquire(blocking=False)
         except Timeout:
-            with suppress(OSError, ValueError):
-                return int(self._holder.read_text())
+            with suppress(OSError):
+                return self._holder.stat().st_mtime_ns
             return None
         except OSError:
             return None
         self._lock.release()
+        return None
+
+    def holder(self) -> int | None:
+        """The number of the process that holds it, as far as it could say so."""
+        with suppress(OSError, ValueError):
+            return int(self._holder.read_text())
         return None

@@ -55,14 +55,13 @@ class Pulse:
 
     def _beat(self) -> None:
         begun = beaten = pictured = time.monotonic()
-        told: tuple[str, int, int] | None = None
         while not self._over.wait(_LOOK):
             now = time.monotonic()
             self._show()
             try:
-                if now - beaten >= _BEAT and told != self._far:
-                    told, beaten = self._far, now
-                    wanted = self._queue.beat(self._job, *told)
+                if now - beaten >= _BEAT:
+                    beaten = now
+                    wanted = self._queue.beat(self._job, *self._far)
                 else:
                     wanted = self._queue.owns(self._job)
                 if wanted and self._seconds is not None and now - begun > self._seconds:
@@ -72,7 +71,7 @@ class Pulse:
                 elif now - pictured >= _PREVIEW and self._picture is not None:
                     pictured = now
                     self._preview()
-            except (WorkError, OSError):  # a full disk: the work itself will meet it
+            except (WorkError, OSError, ValueError):  # a full disk: the work itself will meet it; a picture that is none
                 continue
             if not wanted:
                 self._leave()

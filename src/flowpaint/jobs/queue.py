@@ -66,12 +66,14 @@ class Queue:
 
     def beat(self, job: Record, stage: str, done: int, total: int) -> bool:
         """Say that the worker lives and how far it is; whether the job is still its own."""
+        far = (stage, done, total)
         with self._database.writing() as tables:
+            before = tables.execute(f"SELECT stage, done, total FROM jobs WHERE {_MINE}", (job.id, job.attempt)).fetchone()
             mine = tables.execute(
                 f"UPDATE jobs SET heartbeat = ?, stage = ?, done = ?, total = ? WHERE {_MINE}",
-                (time.time(), stage, done, total, job.id, job.attempt),
+                (time.time(), *far, job.id, job.attempt),
             ).rowcount
-            if mine and total:
+            if mine and total and tuple(before) != far:
                 note(tables, job.id, "progress", {"stage": stage, "done": done, "total": total})
         return bool(mine)
 
@@ -106,14 +108,17 @@ class Queue:
         later = time.time() + _PAUSE * 2 ** (0 if refusals is None else refusals[0])
         return self._move(job, "queued", not_before=later, refusals=0 if refusals is None else refusals[0] + 1)
 
-    def lose(self, worker: str) -> list[str]:
-        """Queue again what `worker`, known to be dead, was at; what has cost too many workers has failed. The jobs' ids."""
+    def lose(self, worker: str, *, blame: bool = True) -> list[str]:
+        """Queue again what `worker`, known to be dead, was at: the jobs' ids.
+
+        It is noted as the job's doing, unless somebody else is to blame; a job that has cost too many workers has failed.
+        """
         with self._database.writing() as tables:
             rows = tables.execute("SELECT * FROM jobs WHERE state = 'running' AND worker = ?", (worker,)).fetchall()
             for row in rows:
-                tables.execute("UPDATE jobs SET losses = losses + 1 WHERE id = ?", (row["id"],))
                 lost = record(row, self.store.folder)
-                if lost.losses + 1 >= MAX_LOSSES:
+                tables.execute("UPDATE jobs SET losses = losses + ? WHERE id = ?", (int(blame), row["id"]))
+                if blame and lost.losses + 1 >= MAX_LOSSES:
                     why = f"Its worker died {lost.losses + 1} times. Try a smaller video, or a lower quality."
                     _settle(tables, lost, "failed", finished=time.time(), code=1, error=why)
                 else:

@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, WorkError
+from ..runs import synced
 from .database import Database
 from .records import ENDED, Asset, Event, Record, State, Unknown
 
@@ -26,7 +27,10 @@ class JobStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for place in (folder, folder / "assets", folder / "jobs", folder / "incoming"):
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise WorkError(f"The data folder {place} cannot be made ({error.strerror}). Choose another.") from error
         self.database = Database(folder / "jobs.db")
 
     # ---------------------------------------------------------------------------------------------------------- assets
@@ -36,6 +40,7 @@ class JobStore:
         key = secrets.token_hex(12)
         path = self.folder / "assets" / key / f"file{file.suffix}"
         path.parent.mkdir(mode=0o700)
+        synced(file)
         file.replace(path)
         row = (key, owner, name, kind, path.stat().st_size, time.time(), path.name, json.dumps(dict(facts)))
         try:
@@ -182,6 +187,8 @@ class JobStore:
                 raise InputError(f"The job {key} is {state}: it waits for no approval. Ask for one with `approve`.")
             if keyframe is not None and not keyframe.exists():
                 raise Unknown("The picture was deleted just now. Upload it again.")
+            if keyframe is not None and keyframe.is_relative_to(self.folder.absolute() / "assets"):
+                self.asset(owner, keyframe.parent.name)  # it may have been deleted meanwhile
             job, first = json.loads(row["job"]), json.loads(row["first"])
             if seed is not None:
                 job["seed"] = seed

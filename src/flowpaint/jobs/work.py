@@ -1,6 +1,6 @@
 """A worker: a process that takes jobs from the store one after another, until it is told to stop or its parent is gone.
 
-    python -m flowpaint.jobs DATA SLOT PARENT [--seconds N]
+    python -m flowpaint.jobs DATA SLOT PARENT [--seconds N] [--bytes N]
 
 There is one living worker to a slot, for it holds the slot's lock as long as it lives. So whoever gets that lock knows that the
 slot's former worker is dead, and that the job it was at can be given to another.
@@ -21,8 +21,9 @@ from types import FrameType
 from typing import TypeVar
 
 from ..errors import WorkError, is_full, verdict
-from ..runs import write_json
+from ..runs import synced, write_json
 from .cleaning import sweep
+from .database import Unavailable
 from .locks import Lock
 from .pulse import Pulse
 from .queue import Queue
@@ -53,11 +54,11 @@ def serve(folder: Path, slot: str, alive: Callable[[], bool], *, seconds: float 
     queue, lock = Queue(JobStore(folder)), lock_of(folder, slot)
     with lock.waited_for(alive) as is_ours:
         if is_ours:
-            _insisted(lambda: queue.lose(slot))
-            _insisted(lambda: sweep(queue.store))
+            _insisted(lambda: queue.lose(slot), lock.show)
+            _insisted(lambda: sweep(queue.store), lock.show)
         while is_ours and alive():
             lock.show()
-            job = _insisted(lambda: queue.claim(slot))
+            job = _insisted(lambda: queue.claim(slot), lock.show)
             if job is None:
                 time.sleep(_IDLE)
             else:
@@ -75,10 +76,10 @@ def attempt(queue: Queue, job: Record, *, show: Callable[[], None] = lambda: Non
                 end = _do(queue, job, pulse)
         except Exception as error:
             end = _failing(queue, job, error)
-        if _insisted(end):
+        if _insisted(end, show):
             _tidy(queue, job)
     except Stopped:
-        _insisted(lambda: queue.give_back(job))
+        _insisted(lambda: queue.give_back(job), show)
         raise
 
 
@@ -90,16 +91,25 @@ def _do(queue: Queue, job: Record, pulse: Pulse) -> Callable[[], bool]:
 
     job.folder.mkdir(mode=0o700, exist_ok=True)
     report = api.Files.of(job.output).report
-    if report.exists():  # its worker died between writing it, which is the last thing, and saying so
+    if _is_whole(job, report):  # its worker died between writing the report, which is the last thing, and saying so
         return _finished(queue, job, report)
     task = replace(api.Job.from_dict(job.job), output=str(job.output))
     result = api.Result(task)
     if job.approve:
         first = result.approve(run=job.run, fresh=True)
+        shutil.copyfile(first.path, job.folder / first.path.name)  # for its owner: the run folder goes in the end
         told = json.dumps({"frame": first.frame, "path": str(first.path)})
         return lambda: queue.wait(job, told)
     result.save(run=job.run, overwrite=True, keep_run=True, progress=pulse.told, shown=pulse.seen)
     return _finished(queue, job, report)
+
+
+def _is_whole(job: Record, report: Path) -> bool:
+    """Whether the job's video and a report that can be read are there."""
+    try:
+        return job.output.stat().st_size > 0 and "output" in json.loads(report.read_text("utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _finished(queue: Queue, job: Record, report: Path) -> Callable[[], bool]:
@@ -107,6 +117,8 @@ def _finished(queue: Queue, job: Record, report: Path) -> Callable[[], bool]:
     text = report.read_text("utf-8")
     if (shown := text.replace(f"{queue.store.folder.absolute()}{os.sep}", "")) != text:
         write_json(report, json.loads(shown))
+    for file in (path for path in job.folder.iterdir() if path.is_file()):
+        synced(file)
     size = size_of(job.folder) - size_of(job.run)
     return lambda: queue.finish(job, size)
 
@@ -125,12 +137,13 @@ def _tidy(queue: Queue, job: Record) -> None:
         shutil.rmtree(job.run, ignore_errors=True)
 
 
-def _insisted(call: Callable[[], Said]) -> Said:
+def _insisted(call: Callable[[], Said], show: Callable[[], None]) -> Said:
     """What `call` to the store returns; while the disk is full it is made again: what was done must not be forgotten."""
     while True:
         try:
             return call()
-        except WorkError:
+        except Unavailable:
+            show()
             time.sleep(_RETRY)
 
 
@@ -171,10 +184,15 @@ def main() -> None:
     parser.add_argument("slot")
     parser.add_argument("parent", type=int)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--bytes", type=int)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     if hasattr(os, "nice"):
         os.nice(_NICE)
+    if given.bytes is not None and sys.platform == "linux":  # elsewhere no limit of this kind is kept
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (given.bytes, given.bytes))
     try:
         serve(given.folder, given.slot, lambda: os.getppid() == given.parent, seconds=given.seconds)
     except WorkError as error:  # the store cannot be opened; the crew tries again

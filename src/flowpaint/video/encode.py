@@ -61,6 +61,8 @@ def _encode(clip: Clip, frames: range, path: Path, target: Target, *, original: 
         with writing(path):
             _mux(container, stream.encode(None), place)
             container.close()
+            with part.open("rb+") as whole:
+                os.fsync(whole.fileno())  # what is called finished must outlast a power failure
             part.replace(path)
 
 
