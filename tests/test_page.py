@@ -273,6 +273,20 @@ def test_what_looks_like_a_file_never_reaches_the_framework(body):
     assert told.value.status == 422
 
 
+def test_every_question_to_the_framework_is_looked_at(monkeypatch):
+    inner = FastAPI()
+
+    @inner.post("/gradio_api/run/predict")
+    def predict(asked: dict[str, list[str]]) -> list[str]:
+        return asked["data"]
+
+    monkeypatch.setattr(page._Late, "_build", lambda late: inner)
+    with TestClient(served()) as client:
+        assert client.post("/gradio_api/run/predict", json={"data": ["a"]}).json() == ["a"]
+        with pytest.raises(Refusal):
+            client.post("/gradio_api/run/predict", json={"data": [FILE]})
+
+
 def test_plain_values_reach_the_framework_as_they_were_understood():
     body = '{"data": [{"path": "/etc/hostname"}], "data": ["a", 1, [null, true]], "event_data": {"index": 1}}'
     scope, receive = asyncio.run(page._without_files(*arriving(body)))
