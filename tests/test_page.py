@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from flowpaint.errors import InputError
 from flowpaint.web import page, page_client, page_html, page_result
+from flowpaint.web.problems import Refusal
 
 EVIL = '<img src=x onerror="alert(1)">\n\n**bold**'
 ASSET = {"id": "a1", "name": EVIL, "width": 160, "height": 90, "frames": 25, "seconds": 1.0, "has_audio": True}
@@ -248,3 +249,57 @@ def test_the_form_becomes_the_body_of_a_job():
     assert said == {"3": "k1", "5": "k9"}
     assert json.loads(asyncio.run(events.Events(None).keyframe("3=", '{"3": "k1"}', "[]"))[0]) == {}
     assert "a  b&#10;&#10;&lt;" in events.command("a  b\n\n<")
+
+
+FILE = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"data": [FILE], "fn_index": 1}),
+        json.dumps({"data": ["a", [["b", FILE]]]}),
+        json.dumps({"data": [{"path": "a", "url": "http://evil.example/"}]}),
+        json.dumps({"data": FILE}),
+        '{"data": [' + "[" * 100_000,
+        "[]",
+        "no JSON",
+    ],
+)
+def test_what_looks_like_a_file_never_reaches_the_framework(body):
+    """It would copy any file of the machine to where all may read it, or fetch from any address."""
+    with pytest.raises(Refusal) as told:
+        asyncio.run(page._without_files(*arriving(body)))
+    assert told.value.status == 422
+
+
+def test_every_question_to_the_framework_is_looked_at(monkeypatch):
+    inner = FastAPI()
+
+    @inner.post("/gradio_api/run/predict")
+    def predict(asked: dict[str, list[str]]) -> list[str]:
+        return asked["data"]
+
+    monkeypatch.setattr(page._Late, "_build", lambda late: inner)
+    with TestClient(served()) as client:
+        assert client.post("/gradio_api/run/predict", json={"data": ["a"]}).json() == ["a"]
+        with pytest.raises(Refusal):
+            client.post("/gradio_api/run/predict", json={"data": [FILE]})
+
+
+def test_plain_values_reach_the_framework_as_they_were_understood():
+    body = '{"data": [{"path": "/etc/hostname"}], "data": ["a", 1, [null, true]], "event_data": {"index": 1}}'
+    scope, receive = asyncio.run(page._without_files(*arriving(body)))
+    message = asyncio.run(receive())
+    assert json.loads(message["body"]) == {"data": ["a", 1, [None, True]], "event_data": {"index": 1}}
+    assert message["body"].count(b"data") == 2 and b"hostname" not in message["body"]
+    assert dict(scope["headers"]) == {b"x": b"y", b"content-length": str(len(message["body"])).encode()}
+
+
+def arriving(body: str):
+    """A request to the framework, as the server gets it."""
+
+    async def receive():
+        return {"type": "http.request", "body": body.encode(), "more_body": False}
+
+    return {"type": "http", "method": "POST", "headers": [(b"content-length", b"1"), (b"x", b"y")]}, receive

@@ -5,6 +5,7 @@ routes that it brings, only those that the page needs are reachable: none of the
 """
 
 import asyncio
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import MissingExtraError
+from .problems import Refusal
 
 # What the page's policy is without its nonce. Styles are inline in the framework; scripts are not: each has the nonce or a file.
 CSP = (
@@ -26,7 +29,8 @@ CSP = (
     "media-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 _OWN = {"/page/page.js": "text/javascript", "/page/brush.js": "text/javascript", "/page/page.css": "text/css"}
-_FRAMEWORK = frozenset({"/", "/theme.css", "/manifest.json", "/favicon.ico", "/gradio_api/run/predict"})
+_ASKED = "/gradio_api/run/predict"
+_FRAMEWORK = frozenset({"/", "/theme.css", "/manifest.json", "/favicon.ico", _ASKED})
 _FRAMEWORK_FOLDERS = ("/assets/", "/static/")
 _HEAD_START = 1.0  # seconds in which the server can answer its first requests before the import takes a core
 _COMING = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="1">
@@ -110,6 +114,8 @@ class _Late:
             coming = HTMLResponse(_COMING, headers={"Content-Security-Policy": CSP, "Cache-Control": "no-store"})
             await coming(scope, receive, send)
             return
+        if scope["path"] == _ASKED and scope["method"] == "POST":
+            scope, receive = await _without_files(scope, receive)
         inner = await asyncio.shield(self._made)
         if scope["path"] == "/" and scope["method"] == "GET":
             answer = await _whole(inner, scope, receive)
@@ -141,6 +147,33 @@ class _Late:
         from .page_layout import application
 
         return application(self._app)
+
+
+async def _without_files(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+    """The same request, if it holds plain values alone. Raises `Refusal` for others.
+
+    What looks like a file to the framework, it copies into a folder that all may read, from any path of this machine, or fetches
+    from any address. Nothing on the page sends one.
+    """
+    try:
+        asked = json.loads(await Request(scope, receive).body())
+        is_plain = isinstance(asked, dict) and _is_plain(asked.get("data", []))
+    except (ValueError, RecursionError):
+        is_plain = False
+    if not is_plain:
+        raise Refusal(422, "The page was asked with something that is no plain value. Reload it.")
+    body = json.dumps(asked).encode()  # as it was understood here, for another reader may understand it otherwise
+    left = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return left.pop() if left else await receive()
+
+    headers = [one for one in scope["headers"] if one[0] != b"content-length"]
+    return {**scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}, again
+
+
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, dict) and all(_is_plain(one) for one in (value if isinstance(value, list) else ()))
 
 
 async def _whole(app: ASGIApp, scope: Scope, receive: Receive) -> Response:
