@@ -315,8 +315,7 @@ def test_a_job_of_a_worker_that_is_not_wanted_any_more_goes_on(store, queue, fil
 def test_only_jobs_of_the_dead_are_given_to_others(store, queue, film):
     keys = [submit(store, film), submit(store, film)]
     queue.claim("worker-3"), queue.claim("worker-4")
-    asked = iter((True,))
-    with lock_of(store.folder, "worker-3").waited_for(lambda: next(asked, False)):
+    with lock_of(store.folder, "worker-3").tried():
         Crew(store.folder, workers=1)._tidy()
     assert [store.get("", key).state for key in keys] == ["running", "queued"]
 

@@ -109,8 +109,7 @@ class Crew:
     def _give_back(self, slots: Collection[str], *, blame: bool = True) -> None:
         """Queue again the jobs of those slots whose workers are dead."""
         for slot in slots:
-            asked = iter((True,))
-            with lock_of(self.folder, slot).waited_for(lambda asked=asked: next(asked, False)) as is_dead:  # type: ignore[misc]
+            with lock_of(self.folder, slot).tried() as is_dead:
                 if is_dead:
                     Queue(JobStore(self.folder)).lose(slot, blame=blame)
 

@@ -19,21 +19,29 @@ class Lock:
         self._holder = path.with_suffix(".pid")
 
     @contextmanager
-    def waited_for(self, wanted: Callable[[], bool]) -> Iterator[bool]:
-        """Whether the lock is held inside: it is waited for as long as it is `wanted`."""
-        while wanted():
-            try:
-                self._lock.acquire(blocking=False)
-            except Timeout:
-                time.sleep(_PAUSE)
-                continue
-            try:
-                with suppress(OSError):  # a full disk: then nobody can tell that it hangs
-                    self._holder.write_text(str(os.getpid()))
-                yield True
-            finally:
-                self._lock.release()
+    def tried(self) -> Iterator[bool]:
+        """Whether the lock is held inside: nobody is waited for."""
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            yield False
             return
+        try:
+            yield True
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def waited_for(self, wanted: Callable[[], bool]) -> Iterator[bool]:
+        """Whether the lock is held inside: it is waited for as long as it is `wanted`. Its holder's number is noted."""
+        while wanted():
+            with self.tried() as is_ours:
+                if is_ours:
+                    with suppress(OSError):  # a full disk: then nobody can tell that it hangs
+                        self._holder.write_text(str(os.getpid()))
+                    yield True
+                    return
+            time.sleep(_PAUSE)
         yield False
 
     def show(self) -> None:
@@ -43,15 +51,8 @@ class Lock:
 
     def sign(self) -> int | None:
         """A number that changes whenever its holder shows itself; None where nobody holds it."""
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            with suppress(OSError):
-                return self._holder.stat().st_mtime_ns
-            return None
-        except OSError:
-            return None
-        self._lock.release()
+        with suppress(OSError), self.tried() as is_free:
+            return None if is_free else self._holder.stat().st_mtime_ns
         return None
 
     def holder(self) -> int | None:

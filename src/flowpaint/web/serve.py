@@ -1,5 +1,6 @@
 """`serve`: the web server with its workers, until it is told to stop."""
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -26,12 +27,11 @@ def serve(settings: Settings, *, workers: int = 1, tell: Callable[[str], None] =
     Raises `InputError` for an address that cannot be listened on, and where another server has the data folder.
     """
     allow_connections()
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(settings), _listening(settings) as listener:
         app = create_app(settings)
         limits = settings.limits
         kept = int(_ROOM * limits.quota_bytes)
-        crew = Crew(settings.data, workers=workers, seconds=limits.job_seconds, quota=kept, tell=tell)
+        crew = Crew(settings.data, workers=workers, seconds=limits.job_seconds, quota=kept, memory=limits.worker_bytes, tell=tell)
         config = uvicorn.Config(
             app,
             http=Impatient,
@@ -61,8 +61,11 @@ def _told_to_stop(number: int, frame: FrameType | None) -> None:
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """Inside, no other server has the data folder."""
-    asked = iter((True,))
-    with Lock(settings.data / "server.lock").waited_for(lambda: next(asked, False)) as is_ours:
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The data folder {settings.data} cannot be made ({error.strerror}). Choose another --data.") from error
+    with Lock(settings.data / "server.lock").tried() as is_ours:
         if not is_ours:
             raise InputError(f"{settings.data} is served already. Use that server, or another folder with --data.")
         yield
@@ -76,7 +79,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise InputError(
-            f"{settings.host} port {settings.port} cannot be listened on ({error.strerror}). Choose another --port or --host."
+            f"{settings.host} port {settings.port} cannot be listened on ({os.strerror(error.errno or 0)}). Choose another --port or --host."
         ) from error
     with listener:
         yield listener

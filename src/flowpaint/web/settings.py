@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,6 +11,11 @@ from typing import Any
 from ..errors import ConfigError, nearest
 
 _SHORTEST_TOKEN = 8
+
+
+def _all_memory() -> int:
+    """As much as this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,7 @@ class Limits:
     streams: int = 32  # of events, open at a time, of one owner
     quota_bytes: int = 100 << 30  # the whole data folder
     job_seconds: float = 24 * 3600.0  # for one job, by the clock
+    worker_bytes: int = field(default_factory=_all_memory)  # of memory that one worker may have, on Linux
     child_seconds: float = 60.0  # for what is read of one file, by the clock
     child_bytes: int = 3 << 30  # of memory, beside what Python and torch have
     children: int = 2  # that open files at a time
