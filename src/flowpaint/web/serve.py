@@ -78,8 +78,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise InputError(
-            f"{settings.host} port {settings.port} cannot be listened on ({os.strerror(error.errno or 0)}). Choose another --port or --host."
-        ) from error
+        why = os.strerror(error.errno or 0)
+        raise InputError(f"{settings.host}:{settings.port} cannot be listened on ({why}). Choose another --port.") from error
     with listener:
         yield listener
