@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import random
 import re
 import subprocess
 import sys
+import threading
+import time
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +16,7 @@ import pytest
 pytest.importorskip("fastapi", reason="flowpaint[serve] is not installed")
 
 from fastapi import FastAPI
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from flowpaint.errors import InputError
@@ -71,6 +76,36 @@ def test_weak_moments_are_the_worst_first_and_lead_there():
     assert 'data-go="20" data-moment="0.4000"' in said, "the moment counts from where the result begins"
     assert said.count("An edited picture here would help.") == 1
     assert "No weak moments" in page_result.weak({"frames": []})
+
+
+def plainly(report):
+    """`moments` as one would say it: each frame that is worse than its neighbours of three frames, in the order of doubt."""
+    kept = []
+    for row in sorted(report["frames"], key=lambda one: (one["confidence"], one["frame"])):
+        if row["confidence"] < 0.6 and all(abs(row["frame"] - other) > 3 for other in kept):
+            kept.append(row["frame"])
+    return kept[:8]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_listed_moments_are_the_worst_of_all(seed):
+    draw = random.Random(seed)
+    rows = [{"frame": number, "confidence": draw.choice((0.1, 0.2, draw.random()))} for number in range(400)]
+    if seed == 1:  # the worst lie side by side
+        rows = [{"frame": number, "confidence": abs(number - 200) / 400} for number in range(400)]
+    report = {"frames": rows, "input": {"first_frame": 3}, "warnings": ["x"], "wants_keyframe": []}
+    assert [number for number, _ in page_result.moments(report)] == plainly(report)
+    short = page_result.shortened(json.dumps(report).encode())
+    assert len(short["frames"]) == 8 and page_result.weak(short) == page_result.weak(report)
+    assert short["input"] == report["input"]
+
+
+def test_the_moments_of_a_film_take_no_time():
+    rows = [{"frame": number, "confidence": 0.5, "source_flicker": 1.0, "result_flicker": 9.0} for number in range(90_000)]
+    begun = time.perf_counter()
+    assert len(page_result.moments({"frames": rows, "wants_keyframe": [*range(0, 90_000, 2)]})) == 8
+    assert time.perf_counter() - begun < 2
+    assert page_html.keyframes({}, range(90_000)).count("<button") == 12
 
 
 def test_frames_that_want_an_edited_picture_come_from_the_plan_and_the_report():
@@ -222,7 +257,45 @@ def test_a_visitor_is_passed_on_and_refusals_are_said():
         asyncio.run(rest.get("/v1/broken"))
 
 
+def test_large_answers_are_read_in_a_thread():
+    app = FastAPI()
+
+    @app.get("/v1/large")
+    def large() -> list[int]:
+        return [1, 2]
+
+    rest = page_client.Rest(app, Visitor({"host": "example.org"}))
+    found = asyncio.run(rest.read("/v1/large", lambda said: (json.loads(said), threading.current_thread())))
+    assert found[0] == [1, 2] and found[1] is not threading.main_thread()
+    with pytest.raises(InputError, match="Not Found"):
+        asyncio.run(rest.read("/v1/none", len))
+
+
 # ------------------------------------------------------------------------------------------- what Gradio's import is needed for
+
+
+@pytest.mark.slow
+def test_a_report_is_read_once_and_again_when_it_changed():
+    events = pytest.importorskip("flowpaint.web.page_events", reason="gradio is not installed", exc_type=ImportError)
+    app, asked = FastAPI(), []
+
+    @app.get("/v1/jobs/{job}/artifacts/report")
+    def report(job: str) -> Any:
+        asked.append(job)
+        return REPORT if job != "text" else PlainTextResponse("no JSON")
+
+    page_events, rest = events.Events(app), page_client.Rest(app, Visitor({"host": "example.org"}))
+    done = {"id": "j1", "attempt": 1, "finished": 2.0, "artifacts": [{"name": "report", "bytes": 9}]}
+    read = lambda job: asyncio.run(page_events._report(rest, {**done, **job}))  # noqa: E731
+    assert read({})["warnings"] == [EVIL] and [row["frame"] for row in read({})["frames"]] == [12, 20, 30]
+    assert asked == ["j1"]
+    assert read({"attempt": 2}) and read({"finished": 3.0}) and read({"artifacts": [{"name": "report", "bytes": 8}]})
+    assert read({"id": "j2"}) and asked == ["j1"] * 4 + ["j2"]
+    assert read({"artifacts": []}) is None and read({"id": "text"}) is None
+    for number in range(100):
+        read({"attempt": number})
+    assert len(page_events._reports) == 64
+    assert read({"attempt": 99}) and len(asked) == 5 + 1 + 98, asked  # attempt 1 and 2 were known
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -19,6 +20,7 @@ _OUR_MODELS = "flowpaint"  # the source of those that come with it
 _IDENTITY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _SEEDS = 1 << 31
 _SHOWN = 30  # jobs in the list
+_REMEMBERED = 64  # reports, shortened
 RESTORED = ("prompt", "kind", "strength", "keep_colors", "quality", "start", "end", "side_by_side", "method", "negative", "seed")
 _NEED_NO_LOOK = frozenset({"propagate", "deflicker", "colorize"})
 
@@ -31,6 +33,7 @@ class Events:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
+        self._reports: OrderedDict[tuple[Any, ...], dict[str, Any]] = OrderedDict()
 
     def with_names(self, names: Mapping[int, str], handler: Handler) -> Any:
         """`handler` for a form: it gets the values by the names of a job's fields instead of by component."""
@@ -209,12 +212,20 @@ class Events:
         )
 
     async def _report(self, rest: Rest, job: Mapping[str, Any]) -> dict[str, Any] | None:
-        if not any(one["name"] == "report" for one in job.get("artifacts") or ()):
+        """What is shown of a job's report. `job` came from the routes, so its visitor may see it; it is read only once."""
+        file = next((one for one in job.get("artifacts") or () if one["name"] == "report"), None)
+        if file is None:
             return None
-        try:
-            found: dict[str, Any] = await rest.get(f"/v1/jobs/{job['id']}/artifacts/report")
-        except InputError:
-            return None
+        key = (str(job["id"]), job.get("attempt"), job.get("finished"), file.get("bytes"))
+        if key not in self._reports:
+            try:
+                self._reports[key] = await rest.read(f"/v1/jobs/{job['id']}/artifacts/report", results.shortened)
+            except (InputError, ValueError):
+                return None
+        self._reports.move_to_end(key)
+        found = self._reports[key]
+        while len(self._reports) > _REMEMBERED:
+            self._reports.popitem(last=False)
         return found
 
     async def _source(self, rest: Rest, job: Mapping[str, Any]) -> dict[str, Any] | None:
