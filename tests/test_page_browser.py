@@ -351,7 +351,7 @@ def test_all_that_was_asked_for_outlives_a_reload(visit, bunny, server, tmp_path
     page.wait_for_selector("figcaption:has-text('other.mp4')")
     page.wait_for_selector("text=One shot, no cuts.")
     assert not page.is_visible(".fp-ink"), "the region belongs to the clip before"
-    ask(page, "sepia")
+    ask(page)
     run_again(page)
     finished(page)
     assert not {"mask", "style"} & shown_job(page, server)["request"].keys()
