@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import random
 import re
 import subprocess
 import sys
+import threading
+import time
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +16,7 @@ import pytest
 pytest.importorskip("fastapi", reason="flowpaint[serve] is not installed")
 
 from fastapi import FastAPI
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from flowpaint.errors import InputError
@@ -72,6 +77,36 @@ def test_weak_moments_are_the_worst_first_and_lead_there():
     assert 'data-go="20" data-moment="0.4000"' in said, "the moment counts from where the result begins"
     assert said.count("An edited picture here would help.") == 1
     assert "No weak moments" in page_result.weak({"frames": []})
+
+
+def plainly(report):
+    """`moments` as one would say it: each frame that is worse than its neighbours of three frames, in the order of doubt."""
+    kept = []
+    for row in sorted(report["frames"], key=lambda one: (one["confidence"], one["frame"])):
+        if row["confidence"] < 0.6 and all(abs(row["frame"] - other) > 3 for other in kept):
+            kept.append(row["frame"])
+    return kept[:8]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_listed_moments_are_the_worst_of_all(seed):
+    draw = random.Random(seed)
+    rows = [{"frame": number, "confidence": draw.choice((0.1, 0.2, draw.random()))} for number in range(400)]
+    if seed == 1:  # the worst lie side by side
+        rows = [{"frame": number, "confidence": abs(number - 200) / 400} for number in range(400)]
+    report = {"frames": rows, "input": {"first_frame": 3}, "warnings": ["x"], "wants_keyframe": []}
+    assert [number for number, _ in page_result.moments(report)] == plainly(report)
+    short = page_result.shortened(json.dumps(report).encode())
+    assert len(short["frames"]) == 8 and page_result.weak(short) == page_result.weak(report)
+    assert short["input"] == report["input"]
+
+
+def test_the_moments_of_a_film_take_no_time():
+    rows = [{"frame": number, "confidence": 0.5, "source_flicker": 1.0, "result_flicker": 9.0} for number in range(90_000)]
+    begun = time.perf_counter()
+    assert len(page_result.moments({"frames": rows, "wants_keyframe": [*range(0, 90_000, 2)]})) == 8
+    assert time.perf_counter() - begun < 2
+    assert page_html.keyframes({}, range(90_000)).count("<button") == 12
 
 
 def test_frames_that_want_an_edited_picture_come_from_the_plan_and_the_report():
@@ -223,7 +258,45 @@ def test_a_visitor_is_passed_on_and_refusals_are_said():
         asyncio.run(rest.get("/v1/broken"))
 
 
+def test_large_answers_are_read_in_a_thread():
+    app = FastAPI()
+
+    @app.get("/v1/large")
+    def large() -> list[int]:
+        return [1, 2]
+
+    rest = page_client.Rest(app, Visitor({"host": "example.org"}))
+    found = asyncio.run(rest.read("/v1/large", lambda said: (json.loads(said), threading.current_thread())))
+    assert found[0] == [1, 2] and found[1] is not threading.main_thread()
+    with pytest.raises(InputError, match="Not Found"):
+        asyncio.run(rest.read("/v1/none", len))
+
+
 # ------------------------------------------------------------------------------------------- what Gradio's import is needed for
+
+
+@pytest.mark.slow
+def test_a_report_is_read_once_and_again_when_it_changed():
+    events = pytest.importorskip("flowpaint.web.page_events", reason="gradio is not installed", exc_type=ImportError)
+    app, asked = FastAPI(), []
+
+    @app.get("/v1/jobs/{job}/artifacts/report")
+    def report(job: str) -> Any:
+        asked.append(job)
+        return REPORT if job != "text" else PlainTextResponse("no JSON")
+
+    page_events, rest = events.Events(app), page_client.Rest(app, Visitor({"host": "example.org"}))
+    done = {"id": "j1", "attempt": 1, "finished": 2.0, "artifacts": [{"name": "report", "bytes": 9}]}
+    read = lambda job: asyncio.run(page_events._report(rest, {**done, **job}))  # noqa: E731
+    assert read({})["warnings"] == [EVIL] and [row["frame"] for row in read({})["frames"]] == [12, 20, 30]
+    assert asked == ["j1"]
+    assert read({"attempt": 2}) and read({"finished": 3.0}) and read({"artifacts": [{"name": "report", "bytes": 8}]})
+    assert read({"id": "j2"}) and asked == ["j1"] * 4 + ["j2"]
+    assert read({"artifacts": []}) is None and read({"id": "text"}) is None
+    for number in range(100):
+        read({"attempt": number})
+    assert len(page_events._reports) == 64
+    assert read({"attempt": 99}) and len(asked) == 5 + 1 + 98, asked  # attempt 1 and 2 were known
 
 
 @pytest.mark.slow
@@ -243,6 +316,9 @@ def test_the_form_becomes_the_body_of_a_job():
         "strength": 0.0, "settings": {"model.weights": "mini", "a.b": "c", "d": "e=f"}, "other_shots": "keep", "seed": 7,
         "start": "2s", "quality": "best",
     }  # fmt: skip
+    coloured = events.body({**plain, **full, "kind": "colorize", "by": "b1#2", "keep_colors": True})
+    assert coloured["by"] == "b1" and not {"prompt", "keyframes", "style", "method", "keep_colors"} & coloured.keys()
+    assert "by" not in events.body({**plain, "by": "b1"})
     steady = events.body({**plain, **full, "kind": "deflicker"})
     assert steady["kind"] == "deflicker" and not {"prompt", "keyframes", "style", "method"} & steady.keys()
     said = json.loads(asyncio.run(events.Events(None).keyframe("5=k9#1", '{"3": "k1"}', "[]"))[0])
@@ -303,3 +379,45 @@ def arriving(body: str):
         return {"type": "http.request", "body": body.encode(), "more_body": False}
 
     return {"type": "http", "method": "POST", "headers": [(b"content-length", b"1"), (b"x", b"y")]}, receive
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["edit", "propagate", "deflicker", "colorize"])
+@pytest.mark.parametrize("models", [["mini"], []])
+def test_a_job_fills_the_form_that_asks_for_the_same(kind, models):
+    events = pytest.importorskip("flowpaint.web.page_events", reason="gradio is not installed", exc_type=ImportError)
+    fresh = {
+        "prompt": "", "kind": "edit", "by": "", "strength": 1, "keep_colors": False, "quality": "normal", "start": "", "end": "",
+        "side_by_side": False, "method": "", "model": "", "negative": "", "seed": 0, "style": "", "mask": "", "settings": "",
+        "other_shots": False, "allow_damaged": False, "tonemap": False,
+    }  # fmt: skip
+    full = {
+        "prompt": "sepia", "kind": kind, "by": "b1", "strength": 0.5, "keep_colors": True, "quality": "best", "start": "2s",
+        "end": "40", "side_by_side": True, "method": "warp", "model": "mini", "negative": "blur", "seed": 7, "style": "s1",
+        "mask": "m1", "settings": "a.b=c\nd=e=f", "other_shots": True, "allow_damaged": True, "tonemap": True,
+    }  # fmt: skip
+    assert set(events.RESTORED) == set(fresh) == set(full)
+    rest = {"input": "a1", "look": "", "keyframes": '{"3": "k1"}'}
+    asked = events.body({**rest, **full})
+    form = events.restored({**asked, "preview": "2s"}, models)
+    assert set(form) <= set(fresh)
+    assert events.body({**rest, **fresh, **form}) == asked
+    assert form.get("model") == ("mini" if models else None)
+    if kind == "edit":
+        assert {**fresh, **form, "by": "b1"} == full or not models
+    assert events.restored({"prompt": None, "method": "deflicker", "settings": {"a": True}, "other_shots": "refuse"}, []) == {
+        "other_shots": False,
+        "settings": "a=true",
+    }
+
+
+@pytest.mark.slow
+def test_every_field_of_the_form_is_filled_again():
+    pytest.importorskip("flowpaint.web.page_events", reason="gradio is not installed", exc_type=ImportError)
+    script = """
+import gradio, flowpaint.web.page_layout as layout
+with gradio.Blocks():
+    print(*set(layout._look().form) ^ set(layout.RESTORED))
+"""  # in a process of its own, for Gradio leaves a loop of events open
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert set(told.split()) == {"look", "keyframes"}

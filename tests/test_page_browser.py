@@ -136,6 +136,13 @@ def shown_job(page: Any, server: str) -> dict[str, Any]:
     return found
 
 
+def run_again(page: Any) -> None:
+    """Make the whole clip, and wait for a job that is not the one shown before."""
+    before = page.get_attribute(".fp-job", "data-job")
+    page.click("#fp-run")
+    page.wait_for_selector(f".fp-job:not([data-job='{before}'])")
+
+
 def fetch(page: Any, server: str, folder: Path, name: str = "video") -> Path:
     """The file of the shown job, as a program gets it."""
     answer = httpx.get(f"{server}/v1/jobs/{page.get_attribute('.fp-job', 'data-job')}/artifacts/{name}", trust_env=False)
@@ -305,6 +312,82 @@ def test_the_brush_by_keyboard(visit, bunny, server, tmp_path):
     (tmp_path / "mask.png").write_bytes(mask)
     marked = np.asarray(Image.open(tmp_path / "mask.png").convert("L")) > 127
     assert marked[45, 80] and marked[45, 105] and not marked[45, 60] and not marked[20, 80]
+
+
+def test_all_that_was_asked_for_outlives_a_reload(visit, bunny, server, tmp_path):
+    Image.fromarray(smooth(90, 160, seed=3)).save(tmp_path / "style.png")
+    page = visit()
+    upload(page, bunny)
+    page.click(".fp-brush summary")
+    box = page.wait_for_selector(".fp-ink").bounding_box()
+    page.mouse.click(box["x"] + 0.2 * box["width"], box["y"] + 0.5 * box["height"])
+    page.click("[data-brush=use]")
+    page.wait_for_selector("text=Only the marked region will change.")
+    page.click(f"{FOLDED}:has-text('More choices')")
+    page.set_input_files("input[data-tells=fp-style]", tmp_path / "style.png")
+    page.wait_for_selector("text=style.png is here.")
+    page.get_by_label("Settings of the method").fill("longest=9")
+    for choice in ("Leave shots without", "Use what can be read", "Turn HDR colours"):
+        page.get_by_label(choice).check()
+    page.click("#fp-two")
+    finished(page)
+    asked = shown_job(page, server)["request"]
+    assert asked.pop("preview") == "2s"
+    told = {"mask", "style", "settings", "other_shots", "allow_damaged", "tonemap"}
+    assert told <= asked.keys()
+    page.reload()
+    finished(page)
+    seen = "document.querySelector('.fp-ink').getContext('2d').getImageData({x}, 45, 1, 1).data[3]"
+    until(page, f"{seen.format(x=32)} == 255")
+    assert page.is_visible(".fp-ink") and page.evaluate(seen.format(x=120)) == 0, "the region that was marked is not seen"
+    assert page.is_visible("text=Only the marked region will change.")
+    page.click(f"{FOLDED}:has-text('More choices')")
+    page.wait_for_selector("text=The file that you gave before is used.")
+    run_again(page)
+    assert shown_job(page, server)["request"] == asked
+    finished(page)
+    page.click("[data-forget=fp-style]")
+    upload(page, write(tmp_path / "other.mp4", frames(bunny)[:5]))
+    page.wait_for_selector("figcaption:has-text('other.mp4')")
+    page.wait_for_selector("text=One shot, no cuts.")
+    assert not page.is_visible(".fp-ink"), "the region belongs to the clip before"
+    ask(page)
+    run_again(page)
+    finished(page)
+    assert not {"mask", "style"} & shown_job(page, server)["request"].keys()
+
+
+def test_the_colours_of_another_video(visit, bunny, server, tmp_path):
+    pictures = frames(bunny)
+    grey = write(
+        tmp_path / "grey.mp4", [np.repeat(one.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8) for one in pictures]
+    )
+    page = visit()
+    upload(page, grey)
+    page.click(f"{FOLDED}:has-text('More choices')")
+    assert not page.is_visible("input[data-tells=fp-by]")
+    page.click("text=Give it the colours of another video")
+    page.wait_for_selector("text=Upload the video with the colours")
+    page.click("#fp-run")
+    page.wait_for_selector("#fp-problem >> text=There is no video to take the colours from.")
+    page.set_input_files("input[data-tells=fp-by]", bunny)
+    page.wait_for_selector("text=bunny.mp4 is here.")
+    page.click("#fp-run")
+    finished(page)
+    made, wanted = (np.ptp(one[12].astype(int), axis=2) for one in (frames(fetch(page, server, tmp_path)), pictures))
+    assert np.corrcoef(made.ravel(), wanted.ravel())[0, 1] > 0.8, "these are not the colours of the other video"
+    page.reload()
+    finished(page)
+    page.click(f"{FOLDED}:has-text('More choices')")
+    page.wait_for_selector("text=Upload the video with the colours")
+    page.wait_for_selector("text=The file that you gave before is used.")
+    page.click("text=Give it a new look")
+    page.wait_for_selector("text=Upload the video with the colours", state="detached")
+    page.click("text=Give it the colours of another video")
+    asked = shown_job(page, server)["request"]
+    run_again(page)
+    assert shown_job(page, server)["request"] == asked
+    finished(page)
 
 
 def test_the_first_frame_is_judged_and_replaced(visit, bunny, server, tmp_path):

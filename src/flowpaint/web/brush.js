@@ -137,6 +137,30 @@
     }
   }
 
+  // The page was loaded anew and has a region from before: it is seen again, and can be painted on.
+  async function recall(viewer) {
+    const identity = window.flowpaint.value("fp-mask");
+    if (!identity) return;
+    one(".fp-brush", viewer).open = true;
+    begin(viewer);
+    one(".fp-brush .fp-said", viewer).textContent = "Only the marked region will change.";
+    const [canvas, mask] = [ink(viewer), new Image()];
+    mask.src = `/v1/assets/${identity}/content`;
+    await mask.decode();
+    const pen = canvas.getContext("2d");
+    pen.drawImage(mask, 0, 0, canvas.width, canvas.height);
+    const picture = pen.getImageData(0, 0, canvas.width, canvas.height);
+    const dots = picture.data;
+    for (let place = 0; place < dots.length; place += 4) dots.set([255, 45, 135, dots[place]], place); // pink where it is white
+    pen.putImageData(picture, 0, 0);
+  }
+
+  document.addEventListener("fp-new", (event) => {
+    recall(event.target).catch(() => {
+      one(".fp-brush .fp-said", event.target).textContent = "A region that was marked before is used, but it cannot be shown.";
+    });
+  });
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button[data-brush]");
     if (!button) return;

@@ -56,6 +56,17 @@
     });
   }
 
+  const value = (field) => one(`#${field} textarea, #${field} input`)?.value || "";
+  const stays = (input) => !input.hasAttribute("data-with-frame") && !["fp-clip", "fp-own"].includes(input.dataset.tells);
+
+  function recall(input) {
+    const box = input.closest(".fp-drop").parentElement; // its file came before the page was loaded anew
+    const [said, away] = [one(".fp-said", box), one("[data-forget]", box)];
+    if (!stays(input) || !away.hidden || said.textContent || !value(input.dataset.tells)) return;
+    said.textContent = "The file that you gave before is used.";
+    away.hidden = false;
+  }
+
   async function upload(input, file) {
     const box = input.closest(".fp-drop").parentElement;
     const [bar, said, away] = [one("progress", box), one(".fp-said", box), one("[data-forget]", box)];
@@ -73,7 +84,7 @@
         throw new Error(`${file.name} is a ${asset.kind}. Choose a ${input.dataset.upload} instead.`);
       }
       say(`${file.name} is here.`);
-      away.hidden = Boolean(frame) || ["fp-clip", "fp-own"].includes(input.dataset.tells);
+      away.hidden = !stays(input);
       tell(input.dataset.tells, frame + asset.id);
     } catch (error) {
       say(error.message, true);
@@ -82,7 +93,7 @@
     input.value = "";
   }
 
-  window.flowpaint = { send, tell }; // for brush.js
+  window.flowpaint = { send, tell, value }; // for brush.js
 
   // -------------------------------------------------------------------------------------------------------------- frames
 
@@ -305,7 +316,9 @@
       viewer.dataset.alive = "1";
       one(".fp-frame", viewer).dataset.now = "0";
       show();
+      viewer.dispatchEvent(new Event("fp-new", { bubbles: true }));
     }
+    all("input[data-upload]").forEach(recall);
     for (const piece of all(".fp")) piece.closest(".block")?.classList.toggle("fp-empty", !piece.textContent.trim() && !one("img", piece));
     if (one('.fp-save[href="#"]')) show(); // it is there only once its fold was opened
     watch(one(".fp-job"));

@@ -1,7 +1,8 @@
 """`Rest`: the page's only way to jobs and files, the same routes that every program uses, as the visitor who is asking."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 from fastapi import FastAPI
@@ -10,6 +11,8 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     import gradio
+
+T = TypeVar("T")
 
 _PASSED_ON = ("host", "cookie", "authorization", "user-agent", "accept-language")
 
@@ -31,6 +34,10 @@ class Rest:
         """What `path` answers, from JSON."""
         return await self._ask("GET", path, params={name: value for name, value in query.items() if value is not None})
 
+    async def read(self, path: str, how: Callable[[bytes], T]) -> T:
+        """What `how` makes of the bytes at `path`, in a thread: of large ones it would keep all others waiting."""
+        return await asyncio.to_thread(how, (await self._answer("GET", path)).content)
+
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """What `path` answers to `body`, from JSON."""
         return await self._ask("POST", path, json=dict(body))
@@ -40,12 +47,16 @@ class Rest:
         return await self._ask("DELETE", path)
 
     async def _ask(self, verb: str, path: str, **what: Any) -> Any:
+        answer = await self._answer(verb, path, **what)
+        return answer.json() if answer.content else None
+
+    async def _answer(self, verb: str, path: str, **what: Any) -> httpx.Response:
         transport = httpx.ASGITransport(app=self._app, client=self._client, raise_app_exceptions=False)
         headers = {**self._headers, "origin": self._site, "sec-fetch-site": "same-origin"}
         async with httpx.AsyncClient(transport=transport, base_url=self._site, headers=headers, timeout=60) as client:
             answer = await client.request(verb, path, **what)
         if answer.is_success:
-            return answer.json() if answer.content else None
+            return answer
         raise InputError(_refusal(answer))
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -19,8 +20,14 @@ _OUR_MODELS = "flowpaint"  # the source of those that come with it
 _IDENTITY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _SEEDS = 1 << 31
 _SHOWN = 30  # jobs in the list
-RESTORED = ("prompt", "kind", "strength", "keep_colors", "quality", "start", "end", "side_by_side", "method", "negative", "seed")
+_REMEMBERED = 64  # reports, shortened
+RESTORED = (  # of the form, all but the look, which a job has among its words, and the edited pictures, which have a list
+    "prompt", "kind", "by", "strength", "keep_colors", "quality", "start", "end", "side_by_side", "method", "model", "negative",
+    "seed", "style", "mask", "other_shots", "allow_damaged", "tonemap", "settings",
+)  # fmt: skip
+_WEIGHTS = "model.weights"
 _NEED_NO_LOOK = frozenset({"propagate", "deflicker", "colorize"})
+_NEED_NO_PICTURES = frozenset({"deflicker", "colorize"})
 
 Values = Mapping[Any, Any]
 Handler = Callable[[Mapping[str, Any], gr.Request], Awaitable[tuple[Any, ...]]]
@@ -31,6 +38,7 @@ class Events:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
+        self._reports: OrderedDict[tuple[Any, ...], dict[str, Any]] = OrderedDict()
 
     def with_names(self, names: Mapping[int, str], handler: Handler) -> Any:
         """`handler` for a form: it gets the values by the names of a job's fields instead of by component."""
@@ -56,25 +64,30 @@ class Events:
             return gr.skip(), gr.skip(), gr.skip()
         named = [(f"{one['name']} – {one['shows']}", one["name"]) for one in looks]
         ways = [(_way(one), one["name"]) for one in methods if one["name"] not in _NEED_NO_LOOK]
-        here = [one for one in models if one["here"] and (one["role"] == "model" or one["source"] == _OUR_MODELS)]
-        nets = [(f"{one['name']} – {_sentence(one['says'])}", one["name"]) for one in here]
         return (
             gr.update(choices=[("As my words say", ""), *named]),
             gr.update(choices=[("Chosen for you", ""), *ways]),
-            gr.update(choices=[("As the method has it", ""), *nets]),
+            gr.update(choices=[("As the method has it", ""), *_nets(models)]),
         )
 
     async def arrive(self, request: gr.Request) -> tuple[Any, ...]:
-        """The clip and the job that the address names, as it stands after a reload, and what was asked for (`RESTORED`)."""
-        asked = request.query_params
-        clip, job, form = _identity(asked.get("clip")), _identity(asked.get("job")), {}
+        """The clip and the job that the address names, as it stands after a reload, and what was asked for.
+
+        After these come the edited pictures, whether a second video is wanted, and the fields of `RESTORED`.
+        """
+        said, rest = request.query_params, self._rest(request)
+        clip, job, asked, models = _identity(said.get("clip")), _identity(said.get("job")), {}, []
         if job:
             try:
-                form = dict((await self._rest(request).get(f"/v1/jobs/{job}"))["request"])
-                clip = _identity(form.get("input")) or clip
+                asked = dict((await rest.get(f"/v1/jobs/{job}"))["request"])
+                clip = _identity(asked.get("input")) or clip
+                if _WEIGHTS in (asked.get("settings") or {}):
+                    models = [name for _, name in _nets((await rest.get("/v1/models"))["models"])]
             except InputError:
-                job = ""
-        return clip, job, json.dumps(form.get("keyframes") or {}), *(form.get(name, gr.skip()) for name in RESTORED)
+                job = "" if not asked else job
+        form = restored(asked, models)
+        lent = gr.update(visible=form.get("kind") == "colorize")
+        return clip, job, json.dumps(asked.get("keyframes") or {}), lent, *(form.get(name, gr.skip()) for name in RESTORED)
 
     async def clip(self, identity: str | None, request: gr.Request) -> tuple[Any, ...]:
         """One clip to look at, and all that can be chosen."""
@@ -142,6 +155,8 @@ class Events:
         try:
             if not asked.get("input"):
                 raise InputError("There is no clip yet. Upload a video or pick one in step 1.")
+            if asked.get("kind") == "colorize" and not asked.get("by"):
+                raise InputError("There is no video to take the colours from. Upload one under More choices.")
             made = await self._rest(request).post("/v1/jobs", asked)
         except InputError as error:
             return html.problem(str(error)), gr.skip()
@@ -209,12 +224,20 @@ class Events:
         )
 
     async def _report(self, rest: Rest, job: Mapping[str, Any]) -> dict[str, Any] | None:
-        if not any(one["name"] == "report" for one in job.get("artifacts") or ()):
+        """What is shown of a job's report. `job` came from the routes, so its visitor may see it; it is read only once."""
+        file = next((one for one in job.get("artifacts") or () if one["name"] == "report"), None)
+        if file is None:
             return None
-        try:
-            found: dict[str, Any] = await rest.get(f"/v1/jobs/{job['id']}/artifacts/report")
-        except InputError:
-            return None
+        key = (str(job["id"]), job.get("attempt"), job.get("finished"), file.get("bytes"))
+        if key not in self._reports:
+            try:
+                self._reports[key] = await rest.read(f"/v1/jobs/{job['id']}/artifacts/report", results.shortened)
+            except (InputError, ValueError):
+                return None
+        self._reports.move_to_end(key)
+        found = self._reports[key]
+        while len(self._reports) > _REMEMBERED:
+            self._reports.popitem(last=False)
         return found
 
     async def _source(self, rest: Rest, job: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -241,7 +264,8 @@ def body(form: Mapping[str, Any]) -> dict[str, Any]:
         "method": form.get("method") if kind == "edit" else None,
         "style": _identity(form.get("style")) if kind == "edit" else "",
         "mask": _identity(form.get("mask")),
-        "keyframes": _pictures(form.get("keyframes")) if kind != "deflicker" else {},
+        "by": _identity(form.get("by")) if kind == "colorize" else "",
+        "keyframes": _pictures(form.get("keyframes")) if kind not in _NEED_NO_PICTURES else {},
         "start": str(form.get("start") or "").strip(),
         "end": str(form.get("end") or "").strip(),
         "side_by_side": bool(form.get("side_by_side")),
@@ -249,7 +273,7 @@ def body(form: Mapping[str, Any]) -> dict[str, Any]:
         "allow_damaged": bool(form.get("allow_damaged")),
         "tonemap": bool(form.get("tonemap")),
         "settings": _settings(str(form.get("settings") or ""), str(form.get("model") or "")),
-        "keep_colors": bool(form.get("keep_colors")),
+        "keep_colors": bool(form.get("keep_colors")) and kind != "colorize",
         "seed": int(form.get("seed") or 0),
         "quality": None if form.get("quality") == "normal" else form.get("quality"),
     }
@@ -271,7 +295,30 @@ def command(line: str | None) -> str:
 def _settings(lines: str, model: str) -> dict[str, str]:
     pairs = (line.partition("=") for line in lines.splitlines() if line.strip())
     said = {name.strip(): value.strip() for name, _, value in pairs}
-    return {"model.weights": model} | said if model else said
+    return {_WEIGHTS: model} | said if model else said
+
+
+def restored(asked: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:
+    """The values of the form that ask for the same: `body` backwards. What is not asked for is left out.
+
+    `models` are those that can be chosen; another one stays among the settings.
+    """
+    form = {name: asked[name] for name in RESTORED if asked.get(name) is not None}
+    if form.get("method") in _NEED_NO_LOOK:
+        del form["method"]  # the form has it as a kind
+    if "other_shots" in form:
+        form["other_shots"] = form["other_shots"] == "keep"
+    settings = {name: str(one).lower() if isinstance(one, bool) else str(one) for name, one in form.pop("settings", {}).items()}
+    if settings.get(_WEIGHTS) in models:
+        form["model"] = settings.pop(_WEIGHTS)
+    lines = "\n".join(f"{name}={value}" for name, value in settings.items())
+    return form | ({"settings": lines} if lines else {})
+
+
+def _nets(models: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The image models that can be chosen, what each is called and its name."""
+    here = [one for one in models if one["here"] and (one["role"] == "model" or one["source"] == _OUR_MODELS)]
+    return [(f"{one['name']} – {_sentence(one['says'])}", one["name"]) for one in here]
 
 
 def _way(method: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ _STATES = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+_SUGGESTED = 12  # frames at which an edited picture would help; a film has thousands
 _LABELS = {
     "video": "Video",
     "report": "Report (JSON)",
@@ -144,7 +145,9 @@ def keyframes(chosen: Mapping[str, str], wanted: Sequence[int] = ()) -> str:
         for number in sorted(chosen, key=int)
     )
     missing = [number for number in wanted if str(number) not in chosen]
-    more = "".join(block("li", block("button", f"Go to frame {number}", type="button", data_go=number)) for number in missing)
+    more = "".join(
+        block("li", block("button", f"Go to frame {number}", type="button", data_go=number)) for number in missing[:_SUGGESTED]
+    )
     said = block("p", "Edited pictures you gave:") + block("ul", given, class_="fp-chips") if given else ""
     if more:
         said += block("p", "More edited pictures would help at:") + block("ul", more, class_="fp-chips")

@@ -16,7 +16,7 @@ _KINDS = [
     ("Give it a new look", "edit"),
     ("Carry my own edited pictures through it", "propagate"),
     ("Only take the flicker out", "deflicker"),
-    ("Colour it like my own coloured pictures", "colorize"),
+    ("Give it the colours of another video", "colorize"),
 ]
 _QUALITIES = [("Draft, quick", "draft"), ("Normal", "normal"), ("Best, slow", "best")]
 _HEAD = (
@@ -40,13 +40,14 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """Step 2: `form` is what a job is made of, by the names of its fields."""
+    """Step 2: `form` is what a job is made of, by the names of its fields; `lent` asks for the video that lends its colours."""
 
     look: gr.Dropdown
     method: gr.Dropdown
     key: gr.Textbox
     keys: gr.Textbox
     keyframes: gr.Markdown
+    lent: gr.Column
     form: dict[str, Any]
 
 
@@ -158,14 +159,18 @@ def _look() -> Look:
         )
         key, keys, keyframes = _field("fp-key"), _field("fp-keys", "{}"), _piece()
     with gr.Accordion("More choices", open=False):
-        form = _more()
+        form, lent = _more()
     form |= {"look": look, "prompt": prompt, "keyframes": keys, "mask": _field("fp-mask")}
-    return Look(look=look, method=form["method"], key=key, keys=keys, keyframes=keyframes, form=form)
+    return Look(look=look, method=form["method"], key=key, keys=keys, keyframes=keyframes, lent=lent, form=form)
 
 
-def _more() -> dict[str, Any]:
-    form: dict[str, Any] = {
-        "kind": gr.Radio(_KINDS, value="edit", label="What to do"),
+def _more() -> tuple[dict[str, Any], gr.Column]:
+    form: dict[str, Any] = {"kind": gr.Radio(_KINDS, value="edit", label="What to do")}
+    with gr.Column(visible=False) as lent:
+        form["by"] = _field("fp-by")
+        _piece(html.upload("Upload the video with the colours", kind="video", tells="fp-by", hint="the same scene, coloured"))
+    form["kind"].change(lambda kind: gr.update(visible=kind == "colorize"), form["kind"], lent, **_SILENT)
+    form |= {
         "strength": gr.Slider(0, 1, value=1, step=0.05, label="How much of the edit"),
         "keep_colors": gr.Checkbox(label="Keep the colours of the clip"),
         "quality": gr.Radio(_QUALITIES, value="normal", label="Quality"),
@@ -184,7 +189,7 @@ def _more() -> dict[str, Any]:
     form["allow_damaged"] = gr.Checkbox(label="Use what can be read of a damaged clip")
     form["tonemap"] = gr.Checkbox(label="Turn HDR colours into ordinary ones")
     form["settings"] = gr.Textbox(label="Settings of the method, one part.field=value a line", lines=2)
-    return form
+    return form, lent
 
 
 def _first() -> First:
@@ -238,12 +243,13 @@ def _wire(events: Events, page: gr.Blocks, *, clip: Clip, look: Look, first: Fir
 
     page.load(events.choices, None, [look.look, look.method, look.form["model"]], **_SILENT)
     restored = [look.form[name] for name in RESTORED]
-    page.load(events.arrive, None, [clip.identity, work.job, look.keys, *restored], **_SILENT).then(
+    page.load(events.arrive, None, [clip.identity, work.job, look.keys, look.lent, *restored], **_SILENT).then(
         events.clip, clip.identity, at_clip, **_SILENT
     ).then(events.job, **job).then(events.shots, clip.identity, clip.shots, **_SILENT)
     for listener, chosen in ((clip.identity.submit, clip.identity), (clip.here.input, clip.here)):
         afresh = [*keys, look.form["mask"]]
-        listener(events.clip, chosen, at_clip, **_SILENT).then(lambda: ("{}", "", ""), None, afresh, **_SILENT).then(
+        # What was marked on the clip before goes first: the new one must not be shown with it.
+        listener(lambda: ("{}", "", ""), None, afresh, **_SILENT).then(events.clip, chosen, at_clip, **_SILENT).then(
             events.shots, clip.identity, clip.shots, **_SILENT
         )
     look.key.submit(events.keyframe, [look.key, look.keys, work.wanted], keys, **_SILENT)

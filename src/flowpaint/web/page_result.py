@@ -1,11 +1,14 @@
 """The pieces of the page that show one job: its progress, its first frame, its result and the weak moments of it."""
 
-from collections.abc import Mapping, Sequence
+import heapq
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .page_html import block, clock, labels, states, text
 
 _WEAK = 8  # moments listed at most
+_NEAR = 3  # frames on either side that a moment stands for
 _DOUBT = 0.6  # confidence below which a frame is doubtful
 _FLICKERS = 2.0  # times the flicker of the source, and at least so many levels more, from which a frame is listed
 _LEVELS = 1.5
@@ -117,7 +120,7 @@ def weak(report: Mapping[str, Any]) -> str:
     start, rate = int(about.get("first_frame") or 0), _rate(about)
     wants = set(report.get("wants_keyframe") or ())
     items = []
-    for number, why in found[:_WEAK]:
+    for number, why in found:
         at = (number - start) / rate
         more = " An edited picture here would help." if number in wants else ""
         said = f"Frame {number}, {clock(at)}: {why}.{more}"
@@ -126,24 +129,38 @@ def weak(report: Mapping[str, Any]) -> str:
 
 
 def moments(report: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """The frames of a finished job that may not look right, worst first, and what is wrong with each.
+    """The few frames of a finished job that look least right, worst first, and what is wrong with each.
 
-    Of neighbours the worst alone: a doubtful place is many frames long.
+    Of neighbours the worst alone: a doubtful place is many frames long. The rows are gone through once: a film has 100 000.
     """
-    scored: list[tuple[float, int, str]] = []
+    # One that is kept keeps out its neighbours and no others, so the few that are listed are among this many of the worst.
+    worst = heapq.nsmallest(_WEAK * (2 * _NEAR + 1), _doubts(report))
+    kept: list[tuple[float, int, str]] = []
+    for one in worst:
+        if all(abs(one[1] - other[1]) > _NEAR for other in kept):
+            kept.append(one)
+    return [(number, why) for _, number, why in kept[:_WEAK]]
+
+
+def _doubts(report: Mapping[str, Any]) -> Iterator[tuple[float, int, str]]:
     wants = set(report.get("wants_keyframe") or ())
     for row in report.get("frames") or ():
         number, sure = int(row["frame"]), float(row.get("confidence", 1.0))
         before, after = float(row.get("source_flicker", 0.0)), float(row.get("result_flicker", 0.0))
         if number in wants or sure < _DOUBT:
-            scored.append((sure, number, f"{round(100 * (1 - sure))} % of the picture is guessed"))
+            yield sure, number, f"{round(100 * (1 - sure))} % of the picture is guessed"
         elif after > _FLICKERS * before and after > before + _LEVELS:
-            scored.append((1.0 - 0.001 * (after - before), number, "it flickers more than the source"))
-    kept: list[tuple[float, int, str]] = []
-    for one in sorted(scored):
-        if all(abs(one[1] - other[1]) > 3 for other in kept):
-            kept.append(one)
-    return [(number, why) for _, number, why in kept]
+            yield 1.0 - 0.001 * (after - before), number, "it flickers more than the source"
+
+
+def shortened(report: bytes) -> dict[str, Any]:
+    """What the page shows of a report in JSON: the report itself, of its frames those of `moments` only.
+
+    Raises ValueError for bytes that are no JSON.
+    """
+    whole: dict[str, Any] = json.loads(report)
+    shown = {number for number, _ in moments(whole)}
+    return {**whole, "frames": [row for row in whole.get("frames") or () if int(row["frame"]) in shown]}
 
 
 NOTHING = block("p", "Nothing yet. What you make is shown here.", class_="fp-hint")
