@@ -164,6 +164,7 @@ def test_the_first_frame_is_approved(store, queue, film):
     job = store.get("", key)
     assert job.state == "done", job.error
     assert picture.shape == (96, 128, 3) and video.probe(job.output).frames == 3
+    assert (job.folder / "first.png").exists() and not job.run.exists()
 
 
 @pytest.mark.slow

@@ -107,7 +107,8 @@ def artifacts(record: Record) -> dict[str, Path]:
     elif record.state == "waiting":
         found["candidates"] = run / "candidates.png"
     if record.first is not None:
-        found["first"] = Path(record.first["path"])
+        path = Path(record.first["path"])
+        found["first"] = path if path.exists() else record.folder / path.name  # a copy is left when the run folder goes
     return {name: path for name, path in found.items() if path.is_file()}
 
 
