@@ -27,7 +27,7 @@ def few_frames(monkeypatch):
     monkeypatch.setattr(spread, "chunk_size", lambda clip: 3)
     monkeypatch.setattr(results, "CHUNK", 4)
     Negative.calls.clear()
-    spread._OPEN.clear()
+    spread._prepared.cache_clear()
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_film_goes_on_where_it_stopped(here):
     with pytest.raises(Killed):
         api.edit("cut.mp4", "sepia", method="negative").save("a.mp4", executor=HERE, progress=kill)
     Negative.calls.clear()
-    spread._OPEN.clear()
+    spread._prepared.cache_clear()
     again, saving = api.resume("a.mp4.run")
     again.save(**saving, executor=HERE)
     assert again.report["workers"]["chunks"] == 0 and again.report["workers"]["shots"] == 1  # the first is in the file

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ import torch
 from flowpaint import seams
 from flowpaint.errors import ConfigError, InputError, ResourceError, WorkError
 from flowpaint.parts.execute import LocalExecutor, RayExecutor
+from flowpaint.parts.execute import ray as ray_executor
 from flowpaint.runs import FolderStore
 
 HERE = Path(__file__).parent
+CORES = os.cpu_count() or 1
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,25 @@ def dies(number, folder):
     if number == -1 or (number == -2 and not mark.exists()):
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def dies_later(number):
+    """What process does it, after a moment; that of -1 dies."""
+    time.sleep(0.1)
+    if number == -1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+class Deadly:
+    """An item on which a process dies before its work begins."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def same(number):
     return number
 
 
@@ -240,6 +262,38 @@ def test_a_worker_that_dies_takes_no_other_item_with_it(several, tmp_path):
 
 
 @pytest.mark.slow
+def test_after_a_death_only_what_was_being_done_is_done_alone():
+    found = list(LocalExecutor(workers=2, ahead=6).tried(dies_later, [1, 2, -1, *range(10)], str))
+    assert isinstance(found.pop(2), WorkError) and all(isinstance(one, int) for one in found)
+    assert len({*found}) <= 2 + 2 + 2  # the first two, those after the first death, those after the second
+
+
+@pytest.mark.slow
+def test_a_death_while_nobody_asks_is_noticed():
+    results = LocalExecutor(workers=2, ahead=1).tried(dies_later, [1, -1, 2, 3, 4], str)
+    assert isinstance(next(results), int)
+    time.sleep(1.0)
+    assert [type(one) for one in results] == [WorkError, int, int, int]
+
+
+@pytest.mark.slow
+def test_an_item_that_kills_before_it_is_begun_is_found():
+    found = list(LocalExecutor(workers=2).tried(done, [1, Deadly(), 2, 3, 4, 5], lambda item: type(item).__name__))
+    assert "The worker died 2 times on Deadly." in str(found[1])
+    assert [one[0] for one in found if isinstance(one, tuple)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("said", "num"), [(None, max(1, CORES // 2)), (str(CORES), CORES)])
+def test_processes_of_this_machine_share_its_cores(monkeypatch, said, num):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert list(LocalExecutor(workers=2).map(threads, [1, 2], str)) == [(num, "PASSIVE")] * 2
+
+
+@pytest.mark.slow
 def test_what_cannot_be_sent_is_said(several):
     with pytest.raises(WorkError, match="pickle"):
         list(several.map(unsendable, [1], str))
@@ -275,3 +329,43 @@ def test_a_cluster_that_is_not_there_is_said(cluster):
     cluster.shutdown()
     with pytest.raises(WorkError, match=r"There is no Ray at 127\.0.0.1:1"):
         list(RayExecutor(address="127.0.0.1:1").map(done, [1], str))
+
+
+@pytest.mark.slow
+def test_a_process_is_part_of_one_cluster(cluster):
+    assert list(RayExecutor(workers=1).map(same, [1], str)) == [1]
+    host, _, port = cluster.get_runtime_context().gcs_address.rpartition(":")
+    for address in (f"{host}:{port}", f"localhost:{port}", f"127.0.0.1:{port}", "auto"):
+        assert list(RayExecutor(workers=1, address=address).map(same, [1], str)) == [1]
+    for address in (f"{host}:1", f"192.0.2.1:{port}"):
+        with pytest.raises(ConfigError, match=rf"part of the Ray at {host}:{port}, and cannot go to {address}"):
+            list(RayExecutor(workers=1, address=address).map(same, [1], str))
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_gone_hides_no_error(cluster, tmp_path, monkeypatch):
+    results = RayExecutor(workers=1).tried(Keeps(FolderStore(tmp_path)), [1, 2], str)
+    assert isinstance(next(results), WorkError)  # nothing is stored
+
+    def gone(_):
+        raise ConnectionError("no cluster")
+
+    monkeypatch.setattr(cluster, "kill", gone)
+    with pytest.raises(InputError, match="the real one"):
+        results.throw(InputError("It is the real one. Look here."))
+
+
+@pytest.mark.parametrize("private", [None, SimpleNamespace(), SimpleNamespace(worker=SimpleNamespace())])
+def test_a_ray_without_what_is_private_to_it_will_do(private):
+    found = SimpleNamespace(_private=private)
+    ray_executor._hush(found)
+    assert found == SimpleNamespace(_private=private)
+
+
+def test_news_of_ray_go_to_the_log(caplog):
+    worker = SimpleNamespace(print_to_stdstream=print)
+    with caplog.at_level("DEBUG", "flowpaint"):
+        ray_executor._hush(SimpleNamespace(_private=SimpleNamespace(worker=worker)))
+        worker.print_to_stdstream({"lines": ["one", "two"]}, ignore_prefix=False)
+        worker.print_to_stdstream("three", False)
+    assert caplog.messages == ["ray: one two", "ray: three"]

@@ -164,6 +164,26 @@ def test_what_is_wrong_is_said_with_its_row_before_anything_starts(call, here, t
     assert sorted(one.name for one in here.iterdir()) == ["in.mp4", "jobs.csv", "other"]
 
 
+SAME = "a.mp4 a.mkv;a.mp4 a;a.mp4 x/../a.mp4;./a.mp4 a.mp4;a/ a.mp4;s3://b/a.mp4 S3://b/a.mov;s3://b/a/ s3://b/x/../a"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [pair.split() for pair in SAME.split(";")] + [("a.mp4", "file://{here}/a.mkv"), ("link/a.mp4", "other/a.mp4")],
+)
+def test_no_two_rows_write_the_same_files(here, one, other):
+    (here / "link").symlink_to("other")
+    text = f"input,prompt,method,output\nin.mp4,sepia,negative,b.mp4\nin.mp4,sepia,negative,{one}\n"
+    with pytest.raises(InputError, match=r"row 3: its output .*a.* row 2\. Give each its own\."):
+        rows_of(here, text + f"in.mp4,sepia,negative,{other.format(here=here)}\n")
+
+
+@pytest.mark.parametrize(("one", "other"), [("a.mp4", "x/a.mp4"), ("s3://b/a.mp4", "gs://b/a.mp4"), ("a.b.mp4", "a.mp4")])
+def test_rows_of_the_same_name_elsewhere_are_fine(here, one, other):
+    text = f"input,prompt,method,output\nin.mp4,sepia,negative,{one}\nin.mp4,sepia,negative,{other}\n"
+    assert len(rows_of(here, text)) == 2
+
+
 def test_all_rows_that_are_wrong_are_listed(here):
     with pytest.raises(InputError) as caught:
         rows_of(here, "input,prompt,colour\nin.mp4,vna gog,\n,sepia,\nin.mp4,sepia,red\n")
@@ -360,6 +380,86 @@ def test_what_was_fetched_is_fetched_once_and_again_when_it_changed(here, elsewh
     assert remote.fetch("elsewhere://a/x.bin", here / "cache").read_bytes() == b"two"
     assert places[0].read_bytes() == b"one"
     assert not list((here / "cache").glob("*.part"))
+
+
+def test_a_folder_replaces_the_one_that_is_there(here, elsewhere):
+    (here / "new" / "deep").mkdir(parents=True)
+    (here / "new" / "0.png").write_bytes(b"new")
+    (here / "new" / "deep" / "1.png").write_bytes(b"deep")
+    for url in ("elsewhere://out/made", "elsewhere://out/made/", f"file://{here}/out/made"):
+        for old in ({"0.png": b"old", "7.png": b"old"}, {}):
+            system = fsspec.filesystem(url.partition(":")[0])
+            root = url.partition("://")[2].rstrip("/")
+            system.makedirs(root, exist_ok=True)
+            system.pipe({f"{root}/{name}": value for name, value in old.items()})
+            remote.put(here / "new", url)
+            assert sorted(remote.listed(url)) == ["0.png", "deep/1.png"]
+            assert system.cat_file(f"{root}/0.png") == b"new"
+    assert remote.listed("elsewhere://none") == []
+
+
+def test_frames_elsewhere_are_replaced_and_nothing_stays_here(here, elsewhere):
+    elsewhere.pipe({"/made/out/000001.png": b"old", "/made/out/000099.png": b"old"})
+    rows = rows_of(here, "input,prompt,method,output\nin.mp4,sepia,negative,elsewhere://made/out/\n")
+    assert done(here, rows)[0].code == 2
+    assert done(here, rows, overwrite=True)[0].state == "done"
+    frames = [f"out/{number:06d}.png" for number in range(4)]
+    assert sorted(remote.listed("elsewhere://made")) == ["out.json", "out.sheet.png", *frames]
+    assert elsewhere.cat_file("/made/out/000001.png") != b"old"
+    assert not list((here / "cache" / "made").iterdir())
+    assert done(here, rows)[0].state == "kept"
+
+
+def test_a_folder_elsewhere_that_holds_other_files_is_not_replaced(here, elsewhere):
+    elsewhere.pipe({"/made/out/000001.png": b"old", "/made/out/000001.png.txt": b"mine"})
+    rows = rows_of(here, "input,prompt,method,output\nin.mp4,sepia,negative,elsewhere://made/out\n")
+    refused = done(here, rows, overwrite=True)[0]
+    assert refused.code == 2 and "holds other files" in refused.message
+    assert len(elsewhere.find("/made")) == 2
+
+
+@pytest.fixture
+def vague(elsewhere, monkeypatch):
+    """A store as many an HTTP server is: it tells no size, and sends all when asked for a part."""
+    told, sent = Elsewhere.info, Elsewhere.cat_file
+    monkeypatch.setattr(Elsewhere, "info", lambda self, path, **more: told(self, path, **more) | {"size": None})
+    monkeypatch.setattr(Elsewhere, "cat_file", lambda self, path, start=None, end=None, **more: sent(self, path))
+    return elsewhere
+
+
+def test_a_store_that_tells_no_size_will_do(here, vague):
+    content = (here / "in.mp4").read_bytes()
+    vague.pipe("/films/in.mp4", content)
+    assert remote.fetch("elsewhere://films/in.mp4", here / "cache").read_bytes() == content
+    assert remote.fingerprint("elsewhere://films/in.mp4", here / "cache") == fingerprint(here / "in.mp4")
+
+
+def test_a_store_that_sends_all_for_a_part_will_do(here, elsewhere, monkeypatch):
+    content = np.random.default_rng(0).integers(0, 255, (2 << 20) + 9, np.uint8).tobytes()
+    (here / "x").write_bytes(content)
+    elsewhere.pipe("/x", content)
+    sent = Elsewhere.cat_file
+    monkeypatch.setattr(Elsewhere, "cat_file", lambda self, path, start=None, end=None, **more: sent(self, path))
+    assert remote.fingerprint("elsewhere://x", here / "cache") == fingerprint(here / "x")
+
+
+def test_an_empty_file_must_come_too(here, elsewhere, monkeypatch):
+    elsewhere.pipe("/empty", b"")
+    monkeypatch.setattr(Elsewhere, "get_file", lambda self, path, local, **more: Path(local).write_bytes(b"page"))
+    with pytest.raises(WorkError, match="Of the 0 bytes of elsewhere://empty 4 came"):
+        remote.fetch("elsewhere://empty", here / "cache")
+
+
+def test_what_others_put_there_is_seen(here, elsewhere, monkeypatch):
+    """With a driver that keeps what it was told, as those of s3 and gs do, until it is told not to."""
+    kept, looked = {}, Elsewhere.exists
+    monkeypatch.setattr(
+        Elsewhere, "exists", lambda self, path, **more: kept.setdefault(path, looked(self, path, **more)), raising=False
+    )
+    monkeypatch.setattr(Elsewhere, "invalidate_cache", lambda self, path=None: kept.clear(), raising=False)
+    assert not remote.exists("elsewhere://a/x.bin")
+    elsewhere.pipe("/a/x.bin", b"one")
+    assert remote.exists("elsewhere://a/x.bin")
 
 
 def test_a_folder_of_pictures_is_fetched_whole(here, elsewhere):

@@ -105,23 +105,24 @@ def _packed(prepared: Prepared, before: list[str], frames: range) -> _Arrays:
     return {"json": np.frombuffer(json.dumps(value, default=str).encode(), np.uint8)}
 
 
-_OPEN: dict[str, Prepared] = {}  # the film that this process works on: its next shot begins at once
-
-
 def _opened(work: ShotWork) -> Prepared:
-    """The job of `work` with its inputs opened."""
-    name = json.dumps([work.job.to_dict(), work.files, [(shot.start, shot.stop) for shot in work.shots]], sort_keys=True)
-    if name not in _OPEN:
-        _OPEN.clear()
-        for path, digest in work.files.items():
-            try:
-                same = fingerprint(Path(path)) == digest
-            except OSError as error:
-                raise InputError(f"A worker cannot read {path} ({error.strerror}). Put it where all machines see it.") from error
-            if not same:
-                raise InputError(f"A worker sees another {path} than the command. Put the same file on all machines.")
-        _OPEN[name] = prepare(work.job, Given(), notes=Notes(), timings=Timings(), shots=work.shots)
-    return _OPEN[name]
+    """The job of `work` with its inputs opened: the film that this process works on stays so, its next shot begins at once."""
+    return _prepared(json.dumps([work.job.to_dict(), dict(work.files), [(shot.start, shot.stop) for shot in work.shots]]))
+
+
+@lru_cache(maxsize=1)
+def _prepared(work: str) -> Prepared:
+    job, files, shots = json.loads(work)
+    for path, digest in files.items():
+        try:
+            same = fingerprint(Path(path)) == digest
+        except OSError as error:
+            raise InputError(f"A worker cannot read {path} ({error.strerror}). Put it where all machines see it.") from error
+        if not same:
+            raise InputError(f"A worker sees another {path} than the command. Put the same file on all machines.")
+    return prepare(
+        Job.from_dict(job), Given(), notes=Notes(), timings=Timings(), shots=tuple(range(begin, end) for begin, end in shots)
+    )
 
 
 class Spread:

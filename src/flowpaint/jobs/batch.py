@@ -5,6 +5,8 @@ import hashlib
 import io
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ..api import Job
 
 _POLICY = {"offline", "commercial_only", "allow_pickle"}  # fields that do not change what is made
+_FRAME = re.compile(r"\d+\.png")  # a file that a folder of frames may hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +92,11 @@ class Batch:
         from .. import api
 
         here = self._fetched(job)
-        if here.output != job.output and remote.exists(job.output) and not self.overwrite:
-            raise InputError(f"{job.output} exists, and was made otherwise. Use --overwrite to replace it.")
+        if here.output != job.output and remote.exists(job.output):
+            if not self.overwrite:
+                raise InputError(f"{job.output} exists, and was made otherwise. Use --overwrite to replace it.")
+            if not all(map(_FRAME.fullmatch, remote.listed(job.output))):
+                raise InputError(f"{job.output} is a folder that holds other files. Choose another name.")
         Path(here.output).parent.mkdir(parents=True, exist_ok=True)
         overwrite = self.overwrite or here.output != job.output or _is_own(here)
         api.check_output(here, overwrite=overwrite)
@@ -124,10 +130,7 @@ class Batch:
         for one in (made.video, made.sheet, made.candidates, made.report):
             if one.exists():
                 remote.put(one, f"{base}/{one.name}")
-        for one in (made.sheet, made.candidates, made.report):
-            one.unlink(missing_ok=True)
-        if made.video.is_file():
-            made.video.unlink()
+        shutil.rmtree(made.video.parent)  # this job's own folder, see `_fetched`
 
 
 def finished(job: "Job", cache: Path) -> int | None:

@@ -59,16 +59,19 @@ def fetch(url: str, cache: Path) -> Path:
 
 
 def put(local: Path, url: str) -> None:
-    """Store the file or folder `local` at `url`, whole: under a temporary name first where the store may show half of it.
+    """Store the file or folder `local` at `url` in place of what is there.
 
-    Raises `WorkError` where that fails.
+    A file is whole: it has a temporary name first where the store may show half of it. Raises `WorkError` where that fails.
     """
     system, path = _opened(url)
     with _sent(url):
         if "/" in path.rstrip("/"):
             system.makedirs(path.rstrip("/").rpartition("/")[0], exist_ok=True)
-        if local.is_dir() or _protocol(url) in _ATOMIC:
-            system.put(str(local), path, recursive=local.is_dir())
+        if local.is_dir():
+            _put_folder(system, local, path.rstrip("/"))
+            return
+        if _protocol(url) in _ATOMIC:
+            system.put_file(str(local), path)
             return
         parts = path.rpartition("/")
         part = f"{parts[0]}{parts[1]}.{parts[2]}.{uuid4().hex}.part"
@@ -81,6 +84,25 @@ def put(local: Path, url: str) -> None:
             if system.exists(part):
                 system.rm(part)
             raise
+
+
+def _put_folder(system: Any, local: Path, path: str) -> None:
+    if system.exists(path):
+        system.rm(path, recursive=True)
+    files = sorted(one for one in local.rglob("*") if one.is_file())
+    # Each by its name: where a folder is there, drivers put another one into it.
+    there = [f"{path}/{one.relative_to(local).as_posix()}" for one in files]
+    for folder in sorted({one.rpartition("/")[0] for one in [f"{path}/", *there]}):
+        system.makedirs(folder, exist_ok=True)
+    system.put([str(one) for one in files], there)
+
+
+def listed(url: str) -> list[str]:
+    """The paths of all files in the folder at `url`, counted from it; none where it is no folder. Raises as `fetch`."""
+    system, path = _opened(url)
+    with _asked(url):
+        found = system.find(path) if system.isdir(path) else []
+        return [str(one)[len(path.rstrip("/")) + 1 :] for one in found]
 
 
 def exists(name: str) -> bool:
@@ -102,19 +124,26 @@ def read_text(name: str) -> str:
 
 
 def fingerprint(name: str, cache: Path) -> str:
-    """`flowpaint.runs.fingerprint` of what a path or URL names; of a file elsewhere only the ends are read. Raises as `fetch`."""
+    """`flowpaint.runs.fingerprint` of what a path or URL names. Raises as `fetch`.
+
+    Of a file elsewhere only the ends are read, if its store tells its size and can do that.
+    """
     if not is_url(name):
         return local_fingerprint(Path(name))
     system, path = _opened(name)
     with _asked(name):
-        if system.isdir(path):
+        size = None if system.isdir(path) else system.info(path).get("size")
+        ends = None if size is None else _ends(system, path, int(size))
+        if ends is None:
             return local_fingerprint(fetch(name, cache))
-        size = int(system.info(path)["size"])
-        digest = hashlib.sha256(str(size).encode())
-        digest.update(system.cat_file(path, start=0, end=min(_MIB, size)) if size else b"")
-        if size > _MIB:
-            digest.update(system.cat_file(path, start=max(_MIB, size - _MIB), end=size))
-        return digest.hexdigest()
+        return hashlib.sha256(str(size).encode() + ends).hexdigest()
+
+
+def _ends(system: Any, path: str, size: int) -> bytes | None:
+    """The first and last bytes of a file, as many as count for its fingerprint; None where a server sends other ones."""
+    first = system.cat_file(path, start=0, end=min(_MIB, size)) if size else b""
+    last = system.cat_file(path, start=max(_MIB, size - _MIB), end=size) if size > _MIB else b""
+    return bytes(first + last) if len(first) + len(last) == min(size, 2 * _MIB) else None
 
 
 def _opened(url: str) -> tuple[Any, str]:
@@ -131,6 +160,7 @@ def _opened(url: str) -> tuple[Any, str]:
         raise MissingExtraError(f"{url} cannot be reached: {needed.rstrip('.')}. Install it on every worker.") from error
     except ValueError as error:
         raise ConfigError(f"{url} names no file system that is known ({error}). Use a path, or a URL like s3://.") from error
+    system.invalidate_cache()  # drivers keep listings, and would not see what others have put there since
     return system, str(path)
 
 
@@ -145,8 +175,11 @@ def _tag(facts: dict[str, Any]) -> str:
 
 
 def _check_size(local: Path, facts: dict[str, Any], url: str) -> None:
-    """Raises `WorkError` where less has come than there is."""
-    wanted = sum(int(one.get("size") or 0) for one in facts.values())
+    """Raises `WorkError` where less has come than there is, as far as the store tells: many an HTTP server does not."""
+    sizes = [one.get("size") for one in facts.values()]
+    if None in sizes:
+        return
+    wanted = sum(map(int, sizes))
     files = [one for one in local.rglob("*") if one.is_file()] if local.is_dir() else [local]
     found = sum(one.stat().st_size for one in files)
     if found != wanted:

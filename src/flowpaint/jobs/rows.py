@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -50,16 +51,30 @@ def read_rows(path: Path, *, output_dir: str | None = None, cache: Path) -> list
             rows.append(Row(number=number, job=_job(values, folder, output_dir or str(folder), cache)))
         except FlowpaintError as error:
             wrong.append(f"row {number}: {error}")
-    first: dict[str, int] = {}
+    first: dict[str, Row] = {}
     for row in rows:
-        other = first.setdefault(row.job["output"], row.number)
-        if other != row.number:
-            wrong.append(f"row {row.number}: its output {row.job['output']} is that of row {other}. Give each an own.")
+        other = first.setdefault(_report_of(row.job["output"]), row)
+        if other is not row:
+            theirs = other.job["output"]
+            shares = "is that" if theirs == row.job["output"] else f"has the report of {theirs}, that"
+            wrong.append(f"row {row.number}: its output {row.job['output']} {shares} of row {other.number}. Give each its own.")
     if wrong:
         raise InputError(f"{path} cannot be done as it is; nothing was started.\n" + "\n".join(wrong))
     if not rows:
         raise InputError(f"{path} has no rows. Give one row a video.")
     return rows
+
+
+def _report_of(output: str) -> str:
+    """Where the report of an output goes, the same for all ways to say it: two with one report overwrite each other's."""
+    from ..api import Files
+
+    if not remote.is_url(output):
+        return str(Files.of(Path(output).resolve()).report)
+    protocol, _, path = output.partition("://")
+    if protocol.lower() in ("file", "local"):
+        return _report_of(path)
+    return f"{protocol.lower()}://{Files.of(os.path.normpath(path)).report}"
 
 
 def _records(path: Path) -> list[Mapping[str, Any]]:
@@ -134,7 +149,7 @@ def _job(given: Mapping[str, Any], folder: Path, outputs: str, cache: Path) -> d
     job = job.named(beside, folder)  # also what settings and recipes name
     if remote.is_url(style):
         job = job.named(lambda name: style if name == values["style"] else name)
-    output = output or Path(api.default_output(job)).name
+    output = (output.rstrip("/") or output) or Path(api.default_output(job)).name  # a folder is said with and without
     return replace(job, output=output if _is_placed(output) else remote.join(outputs, output)).to_dict()
 
 

@@ -4,8 +4,8 @@ import dataclasses
 import logging
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,9 +24,10 @@ class RayExecutor:
     """Work in `workers` actors of a Ray cluster, which stay warm between calls: weights load once in each.
 
     `address` is that of a running cluster ("auto": the one that this machine is part of); None starts one on this machine, for
-    the time of this process. `gpus_per_worker` may be a fraction: 0.25 puts four workers on a GPU. Each worker has
-    `cpus_per_worker` processors and as many threads. An item whose worker dies is done again, up to `retries` times. Nothing is
-    started before the first item is asked for. Raises `ConfigError` for numbers that make no sense.
+    the time of this process, unless it is part of one. One process can be part of one cluster. `gpus_per_worker` may be a
+    fraction: 0.25 puts four workers on a GPU. Each worker has `cpus_per_worker` processors and as many threads. An item whose
+    worker dies is done again, up to `retries` times. Nothing is started before the first item is asked for. Raises
+    `ConfigError` for numbers that make no sense.
 
     Work, items and results must pickle, and what they name must be importable on the workers. At most `ahead` items for each
     worker are done before they are asked for: more where results are small, so that nobody waits for a slow one.
@@ -85,7 +86,8 @@ class RayExecutor:
 
 
 def connect(executor: RayExecutor) -> None:
-    """Nothing; this process is part of a Ray cluster then. Raises `MissingExtraError` and `WorkError`."""
+    """Nothing; this process is part of a Ray cluster then. Raises `MissingExtraError`, `WorkError`, and `ConfigError` where it
+    is part of another one."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported or started: nothing is reported
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -95,6 +97,7 @@ def connect(executor: RayExecutor) -> None:
             "The executor ray needs a package that is not installed. Install it with `pip install 'flowpaint[ray]'`."
         ) from error
     if ray.is_initialized():
+        _check_same(executor.address)
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     _hush(ray)
@@ -122,6 +125,34 @@ def _check_reachable(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH).close()
 
 
+def _check_same(address: str | None) -> None:
+    """Raises `ConfigError` where `address` is not that of the cluster that this process is part of, which is asked for by None
+    and "auto" as well."""
+    import ray
+
+    there = str(ray.get_runtime_context().gcs_address)
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or (there.rpartition(":")[2] == port and _machine(host) & _machine(there.rpartition(":")[0])):
+        return
+    raise ConfigError(
+        f"This process is part of the Ray at {there}, and cannot go to {address}. Give that address, or use another process."
+    )
+
+
+def _machine(host: str) -> set[str]:
+    """The numbers of the machine `host`: one machine goes by several."""
+    import ray
+
+    try:
+        found = {str(one[4][0]) for one in socket.getaddrinfo(host.strip("[]"), None)}
+    except OSError:
+        found = {host}
+    if any(one.startswith("127.") or one == "::1" for one in found):
+        own: Callable[[], str] = ray.util.get_node_ip_address
+        found.add(own())
+    return found
+
+
 def _gpus() -> float:
     import ray
 
@@ -132,10 +163,17 @@ def _gpus() -> float:
 def _hush(ray: Any) -> None:
     """Have Ray's news of dead workers go to the log: it prints them to stdout, where results are, and has no switch for that.
 
-    What a dead worker means for the work is said by the pool.
+    What a dead worker means for the work is said by the pool. That function is private to Ray: seen from 2.40 to 2.60. Without
+    it, the news are printed.
     """
-    if hasattr(ray._private.worker, "print_to_stdstream"):
-        ray._private.worker.print_to_stdstream = lambda data, **_: _log.debug("ray: %s", " ".join(data.get("lines", [])))
+    worker = getattr(getattr(ray, "_private", None), "worker", None)
+    if callable(getattr(worker, "print_to_stdstream", None)):
+        cast(Any, worker).print_to_stdstream = _log_news
+
+
+def _log_news(data: Any, *_: Any, **__: Any) -> None:
+    lines = data.get("lines", []) if isinstance(data, Mapping) else [data]
+    _log.debug("ray: %s", " ".join(map(str, lines)))
 
 
 def _held(work: Any) -> Any:
@@ -199,8 +237,8 @@ def _new(executor: RayExecutor) -> Pool:
 def _give_back(executor: RayExecutor, pool: Pool, keeper: Any) -> None:
     import ray
 
-    if not ray.is_initialized():
-        return
-    if keeper is not None:
-        ray.kill(keeper)
-    _POOLS.setdefault((executor, _session()), []).append(pool)
+    with suppress(Exception):  # the cluster is gone: the error that says so is under way, and must not be hidden by this one
+        if ray.is_initialized():
+            if keeper is not None:
+                ray.kill(keeper)
+            _POOLS.setdefault((executor, _session()), []).append(pool)
