@@ -9,15 +9,16 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from ..errors import InputError
+from ..jobs.records import State
 from . import asked, models, problems, views
 from .assets import conflict
 from .document import APPROVAL, ASKED, binary
 from .files import served
+from .models import Key
 from .problems import Refusal, documented
 from .service import Here, Owner, Service, in_thread, shielded
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
-Key = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Name = Annotated[str, InPath(pattern=r"^(video|report|sheet|first|preview|candidates)$")]
 
 
@@ -76,7 +77,7 @@ async def plan(request: Request, service: Here, owner: Owner) -> models.Plan:
 async def list_jobs(
     service: Here,
     owner: Owner,
-    state: models.State | None = None,
+    state: State | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     before: Annotated[float | None, Query(allow_inf_nan=False)] = None,
 ) -> models.Jobs:
@@ -141,7 +142,7 @@ async def delete_job(key: Key, service: Here, owner: Owner) -> Response:
 def artifact(request: Request, key: Key, name: Name, service: Here, owner: Owner) -> Response:
     """A file that a job made, or ranges of it."""
     record = service.store.get(owner, key)
-    path = views.artifacts(record).get(name)
+    path, _ = views.artifacts(record).get(name, (None, 0))
     if path is None:
         raise Refusal(404, f"The job {key} has no {name} now. Its `artifacts` say what it has.")
     return served(request, path, name=views.file_name(record, name, path))

@@ -31,7 +31,7 @@ class Limits:
     job_seconds: float = 24 * 3600.0  # for one job, by the clock
     child_seconds: float = 60.0  # for what is read of one file, by the clock
     child_bytes: int = 3 << 30  # of memory, beside what Python and torch have
-    children: int = 2  # that open files at a time
+    children: int = 2  # that open files at a time, and as many that go through all of one
 
     @classmethod
     def of(cls, given: Mapping[str, float]) -> "Limits":
