@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -287,3 +288,79 @@ def test_the_server_answers_while_files_are_opened(on, tmp_path):
             spent.append(time.perf_counter() - begun)
         assert all(one.result().status_code == 200 for one in frames)
     assert len(spent) > 10 and float(np.percentile(spent, 95)) < 0.5
+
+
+def test_nobody_waits_for_a_process_that_does_not_read(children):
+    children.ask("looks").result(60)
+    job = api.plan_job("edit", "a.mp4", prompt="x", method="fresco", negative="w" * 100_000)[0].to_dict()
+    pid = children._begun.process.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        asked = [children.ask("commands", jobs=[job] * 10, known={}) for _ in range(3)]
+        assert time.monotonic() - begun < 0.5
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert all(len(one.result(60)["commands"]) == 10 for one in asked)
+
+
+def test_what_goes_through_all_of_a_file_holds_up_no_upload(tmp_path):
+    path = str(a_video(tmp_path, frames=100, size=(240, 320)))
+    made = Children(Limits(children=1))
+    try:
+        made.ask("looks").result(60)
+        slow = [made.ask("shots", path=path) for _ in range(12)]
+        time.sleep(0.1)
+        assert len(family(made._begun.process)) == 1
+        assert made.ask("facts", path=path, limits=LIMITS).result(60)["kind"] == "video"
+        assert not slow[-1].done()
+        assert all(len(one.result(60)["shots"]) == 1 for one in slow)
+    finally:
+        made.close()
+
+
+def test_what_prints_does_not_disturb_the_answers(tmp_path, monkeypatch, caplog):
+    (tmp_path / "sitecustomize.py").write_text(  # as a plug-in might, at any time
+        "import threading, time\n"
+        "print('hello')\nprint('{\"id\": 1}')\nprint('half a line', end='', flush=True)\n"
+        "def talk():\n    while True:\n        print('and so on', end='', flush=True)\n        time.sleep(0.001)\n"
+        "import sys\nif sys.argv[-1] == '2':\n    threading.Timer(1.0, talk).start()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made = Children(Limits())
+    try:
+        assert all(made.ask("looks").result(60)["looks"] for _ in range(20)) and made.ready()
+        assert "hello" in caplog.text and "half a line" in caplog.text and "and so on" not in caplog.text
+    finally:
+        made._begun.process.kill()  # its thread would go on
+        made.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_where_answers_cannot_be_read_those_who_wait_are_told(monkeypatch):
+    made = Children(Limits())
+    try:
+        made.ask("looks").result(60)
+        first = made._begun.process
+        with monkeypatch.context() as patched:
+            patched.setattr("flowpaint.web.children.parsed", lambda line: {}[line])
+            with pytest.raises(WorkError, match="lost"):
+                made.ask("looks").result(30)
+        assert first.poll() is not None
+        assert made.ask("looks").result(60)["looks"] and made._begun.process is not first
+    finally:
+        made.close()
+
+
+def test_they_know_no_token_and_let_others_go_first(monkeypatch):
+    monkeypatch.setenv("FLOWPAINT_TOKEN", "nobody-else-s")
+    monkeypatch.setenv("FLOWPAINT_CACHE_TEST", "everybody-s")
+    made = Children(Limits())
+    try:
+        made.ask("looks").result(60)
+        pid = made._begun.process.pid
+        said = Path(f"/proc/{pid}/environ").read_bytes()
+        assert b"everybody-s" in said and b"nobody-else-s" not in said and b"FLOWPAINT_TOKEN" not in said
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
+    finally:
+        made.close()

@@ -1,8 +1,11 @@
 """Who may ask, from where, how often and how much: hosts, origins, tokens, cookies, owners, rates, sizes, headers."""
 
 import asyncio
+import base64
 import errno
+import hashlib
 import json
+import re
 
 import pytest
 
@@ -136,7 +139,7 @@ def test_every_answer_says_what_it_may_not_be_used_for(here, path):
     headers = here.get(path).headers
     assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
     assert headers["x-frame-options"] == "DENY" and "frame-ancestors 'none'" in headers["content-security-policy"]
-    assert ("default-src 'none'" in headers["content-security-policy"]) == (path != "/login")
+    assert "default-src 'none'" in headers["content-security-policy"] and "unsafe" not in headers["content-security-policy"]
     assert "http" not in headers["content-security-policy"]
     assert (headers.get("cache-control") == "no-store") == path.startswith("/v1/")
 
@@ -154,8 +157,8 @@ def test_every_answer_says_what_it_may_not_be_used_for(here, path):
         {"authorization": "alice-has-this"},
         {"authorization": "Bearer alice-has-thi"},
         {"authorization": "Bearer alice-has-this2"},
-        {"cookie": f"{sessions.COOKIE}=1.abc"},
-        {"cookie": f"{sessions.COOKIE}=alice-has-this"},
+        {"cookie": "flowpaint_session_7860=1.abc"},
+        {"cookie": "flowpaint_session_7860=alice-has-this"},
         {"cookie": "x" * 100},
     ],
 )
@@ -237,6 +240,34 @@ def test_a_login_leads_nowhere_else(exposed, path):
 
 def test_a_form_shows_what_is_next_as_text(gate):
     assert "<b>" not in gate.get("/login", params={"next": '/"><b>'}).text
+
+
+def test_the_form_has_its_style_and_no_script(gate):
+    answer = gate.get("/login")
+    style = re.search("<style>(.*)</style>", answer.text, re.DOTALL)[1]
+    mark = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = answer.headers["content-security-policy"]
+    assert f"style-src 'sha256-{mark}';" in policy and "form-action 'self'" in policy and "script-src" not in policy
+    assert " style=" not in answer.text and " on" not in re.sub("<style>.*</style>", "", answer.text, flags=re.DOTALL)
+    other = gate.get("/none.js", headers=ALICE).headers["content-security-policy"]
+    assert "script-src 'self';" in other and "unsafe" not in other
+
+
+def test_other_cookies_may_be_odd(gate):
+    made = sessions.session_for(TOKENS[0])
+    for before in ("a b=1; ", 'x={"a": [1, 2]}; ', "caf\u00e9=1; ", "; ;=; ", "a@b=(c); ", "half; "):
+        cookie = f"{before}flowpaint_session_7860={made}; more=1".encode()
+        assert gate.get("/v1/jobs", headers={b"cookie": cookie}).status_code == 200, before
+
+
+def test_a_session_is_of_one_port(tmp_path):
+    ports = [client(tmp_path / str(port), tokens=TOKENS[:1], port=port) for port in (1, 2)]
+    names = [one.post("/login", json={"token": TOKENS[0]}).headers["set-cookie"].partition("=")[0] for one in ports]
+    assert names == ["flowpaint_session_1", "flowpaint_session_2"]
+    both = {"cookie": f"{names[0]}={ports[0].cookies[names[0]]}; {names[1]}=1.abc"}
+    for one in ports:
+        one.cookies.clear()
+    assert [one.get("/v1/jobs", headers=both).status_code for one in ports] == [200, 401]
 
 
 def test_a_session_ends(tmp_path):

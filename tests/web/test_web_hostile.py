@@ -57,7 +57,7 @@ def test_a_session_of_no_time_is_none(tmp_path, begun):
 
 def test_a_cookie_of_thousands_of_digits_is_not_logged_in(tmp_path):
     on = client(tmp_path, tokens=TOKENS)
-    assert is_problem(on.get("/v1/jobs", headers={"cookie": f"{sessions.COOKIE}={'9' * 5000}.x"}), 401)
+    assert is_problem(on.get("/v1/jobs", headers={"cookie": f"flowpaint_session_7860={'9' * 5000}.x"}), 401)
 
 
 # --------------------------------------------------------------------------------------------------------------- bodies

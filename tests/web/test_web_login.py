@@ -37,6 +37,7 @@ def test_the_form_logs_a_browser_in(address):
         browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(f"{address}/login?next=/v1/jobs")
+        assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none"  # its policy lets the form have its style
         page.fill("#token", TOKEN)
         page.click("button")
         page.wait_for_url(f"{address}/v1/jobs")

@@ -113,6 +113,12 @@ class JobStore:
             note(tables, key, "state", {"state": "queued"})
         return self.get(owner, key)
 
+    def asked(self, owner: str, once: str) -> Record | None:
+        """The job that an owner asked for under the name `once`, None without one."""
+        with self.database.reading() as tables:
+            row = self._asked(tables, owner, once)
+        return None if row is None else record(row, self.folder)
+
     @staticmethod
     def _asked(tables: sqlite3.Connection, owner: str, once: str) -> sqlite3.Row | None:
         found: sqlite3.Row | None = tables.execute("SELECT * FROM jobs WHERE owner = ? AND once = ?", (owner, once)).fetchone()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -10,7 +11,7 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from ..errors import InputError
-from ..jobs.records import Asset
+from ..jobs.records import Asset, Record, Unknown
 from . import assets, problems, uploads
 from .models import Asked
 from .problems import Refusal
@@ -34,23 +35,26 @@ class Planned:
     names: Mapping[str, str]
 
 
-async def read(request: Request, service: Service, owner: str) -> tuple[Asked, dict[str, Any]]:
+async def read(request: Request, service: Service, owner: str, before: Record | None = None) -> tuple[Asked, dict[str, Any]]:
     """What is asked for, and that as it was posted; files that came with it are assets then.
 
-    Raises `Refusal` for a body that does not fit, `VideoError` for files that are none.
+    Where it is asked for again, `before` is the job that is there, and no file becomes another asset. Raises `Refusal` for a
+    body that does not fit, or is another one than `before`, and `VideoError` for files that are none.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        body = await request.body()
-        return _checked(body)
+        asked, posted = _checked(await request.body())
+        if before is not None and posted != before.request:
+            raise _other()
+        return asked, posted
     if kind != "multipart/form-data":
         raise Refusal(415, f"A body of type {kind!r} is not taken. Send application/json or multipart/form-data.")
     with uploads.place(service.store.folder / "incoming") as folder:
         form = await uploads.receive(request, folder, service.settings.limits)
-        return await _of_form(form, service, owner)
+        return await _of_form(form, service, owner, before)
 
 
-async def _of_form(form: uploads.Form, service: Service, owner: str) -> tuple[Asked, dict[str, Any]]:
+async def _of_form(form: uploads.Form, service: Service, owner: str, before: Record | None) -> tuple[Asked, dict[str, Any]]:
     if form.texts.keys() - {"job"}:
         raise Refusal(422, f"The form has a text {min(form.texts.keys() - {'job'})[:100]!r}. Send `job` and files.")
     try:
@@ -64,14 +68,42 @@ async def _of_form(form: uploads.Form, service: Service, owner: str) -> tuple[As
     for part in form.files:
         if part not in _PARTS and not part.startswith(_KEYFRAME):
             raise Refusal(422, f"The form has a file {part[:100]!r}. Files are {', '.join(_PARTS)} and {_KEYFRAME}TIME.")
-    _checked(json.dumps({**body, **{_PARTS[part]: "later" for part in form.files if part in _PARTS}}))  # before files are read
+    _checked(_filled(body, dict.fromkeys(form.files, "later")))  # before files are read
+    if before is not None:
+        return await in_thread(_again, body, form, service, before)
+    taken = {part: (await assets.take(service, owner, file)).id for part, file in form.files.items()}
+    return _checked(_filled(body, taken))
+
+
+def _filled(body: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """The job of a form, with assets in place of its files."""
+    one = {_PARTS[part]: key for part, key in files.items() if part in _PARTS}
+    keyframes = {part.removeprefix(_KEYFRAME): key for part, key in files.items() if part not in _PARTS}
+    given = body.get("keyframes", {})
+    more = {"keyframes": {**given, **keyframes}} if keyframes and isinstance(given, dict) else {}
+    return json.dumps({**body, **one, **more})
+
+
+def _again(body: Mapping[str, Any], form: uploads.Form, service: Service, before: Record) -> tuple[Asked, dict[str, Any]]:
+    """What was asked for before, where a form asks for it again: the same but for ids, its files as long as the assets."""
+    posted = before.request
+    named = {part: posted[field] for part, field in _PARTS.items() if field in posted}
+    named |= {f"{_KEYFRAME}{time}": key for time, key in posted.get("keyframes", {}).items()}
+    if not form.files.keys() <= named.keys():
+        raise _other()
+    keys: dict[str, str] = {part: named[part] for part in form.files}
+    asked, again = _checked(_filled(body, keys))
+    if again != posted:
+        raise _other()
     for part, file in form.files.items():
-        asset = await assets.take(service, owner, file)
-        if part.startswith(_KEYFRAME):
-            body["keyframes"] = {**body.get("keyframes", {}), part.removeprefix(_KEYFRAME): asset.id}
-        else:
-            body[_PARTS[part]] = asset.id
-    return _checked(json.dumps(body))
+        with suppress(Unknown):  # deleted since
+            if service.store.asset(before.owner, keys[part]).bytes != file.bytes:
+                raise _other()
+    return asked, again
+
+
+def _other() -> Refusal:
+    return Refusal(422, "Another job was asked for with this Idempotency-Key. Take a new key for each job.")
 
 
 def _checked(body: bytes | str) -> tuple[Asked, dict[str, Any]]:

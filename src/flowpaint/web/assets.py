@@ -1,24 +1,27 @@
 """Assets: videos and pictures that were uploaded, looked at once in a child, and may be named by jobs."""
 
+import json
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
+
+import flowpaint
 
 from ..errors import FlowpaintError, InputError
 from ..jobs.records import Asset
 from . import models, uploads
 from .document import BINARY, UPLOAD, binary
 from .files import served
+from .models import Key
 from .problems import Refusal, documented
 from .service import Here, Owner, Service, in_thread, shielded, tidy
 from .uploads import File
 
 router = APIRouter(prefix="/v1/assets", tags=["assets"])
-Key = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _SCRUBBED = 600  # frames of an asset that are kept as pictures
 
 
@@ -130,5 +133,35 @@ def _make_way(folder: Path) -> None:
 async def list_shots(key: Key, service: Here, owner: Owner) -> list[models.Shot]:
     """The shots of a video."""
     asset = await in_thread(service.store.asset, owner, key)
-    found = await service.work("shots", {str(asset.path): asset.name}, path=str(asset.path))
-    return [models.Shot.model_validate(one) for one in found["shots"]]
+    file = asset.path.parent / "shots.json"
+    found = await in_thread(_kept, file)
+    if found is None:
+        try:
+            found = await service.alone(str(file), lambda: _find_shots(service, asset, file))
+        except (FlowpaintError, FileNotFoundError):
+            await in_thread(service.store.asset, owner, key)  # that is why, where it was deleted meanwhile
+            raise
+    return found
+
+
+async def _find_shots(service: Service, asset: Asset, file: Path) -> list[models.Shot]:
+    said = await service.work("shots", {str(asset.path): asset.name}, path=str(asset.path))
+    found = [models.Shot.model_validate(one) for one in said["shots"]]
+    await in_thread(_keep, file, found)
+    return found
+
+
+def _kept(file: Path) -> list[models.Shot] | None:
+    """The shots that were found before, by this version of flowpaint."""
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        said: dict[str, Any] = json.loads(file.read_bytes())
+        if said["version"] == flowpaint.__version__:
+            return [models.Shot.model_validate(one) for one in said["shots"]]
+    return None
+
+
+def _keep(file: Path, shots: list[models.Shot]) -> None:
+    said = {"version": flowpaint.__version__, "shots": [one.model_dump() for one in shots]}
+    made = file.with_name(f"{secrets.token_hex(6)}.json")  # whole or not at all
+    made.write_text(json.dumps(said))
+    made.replace(file)

@@ -1,8 +1,9 @@
 """The process that children come from: it has flowpaint loaded, and forks one child for each task.
 
-It reads tasks as lines of JSON from stdin, {"id", "task", "values", "heavy", "seconds", "bytes"}, and writes answers as such
-lines to stdout: {"id", "value"} or {"id", "problem": {"type", "message", "code"}}. A child has a session of its own and limits
-on memory, processor time and the clock; what breaks them is killed with all that it started. It ends when its stdin does.
+It reads tasks as lines of JSON from stdin, {"id", "task", "values", "sort", "seconds", "bytes"}, and writes answers as such
+lines to stdout, where nothing else that prints can write: {"id", "value"} or {"id", "problem": {"type", "message", "code"}}.
+What is light, heavy and slow has places of its own. A child has a session of its own and limits on memory, processor time and
+the clock; what breaks them is killed with all that it started. It ends when its stdin does.
 """
 
 import json
@@ -38,9 +39,10 @@ class _Child:
 class Parent:
     """The loop that takes tasks and hands out answers."""
 
-    def __init__(self, heavy: int) -> None:
-        self._most = {True: heavy, False: _LIGHT}
-        self._waiting: dict[bool, deque[dict[str, Any]]] = {True: deque(), False: deque()}
+    def __init__(self, most: int, output: int) -> None:
+        self._most = {"light": _LIGHT, "heavy": most, "slow": most}
+        self._output = output
+        self._waiting: dict[str, deque[dict[str, Any]]] = {sort: deque() for sort in self._most}
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._input = b""
@@ -74,12 +76,12 @@ class Parent:
         *lines, self._input = (self._input + data).split(b"\n")
         for line in lines:
             task = json.loads(line)
-            self._waiting[task["heavy"]].append(task)
+            self._waiting[task["sort"]].append(task)
         return bool(data)
 
     def _start(self) -> None:
-        for heavy, waiting in self._waiting.items():
-            while waiting and sum(one.task["heavy"] == heavy for one in self._children.values()) < self._most[heavy]:
+        for sort, waiting in self._waiting.items():
+            while waiting and sum(one.task["sort"] == sort for one in self._children.values()) < self._most[sort]:
                 self._fork(waiting.popleft())
 
     def _fork(self, task: dict[str, Any]) -> None:
@@ -87,6 +89,7 @@ class Parent:
         pid = os.fork()
         if pid == 0:
             os.close(ours)
+            os.close(self._output)
             _live(task, theirs)
         os.close(theirs)
         self._children[ours] = _Child(task, pid, ours, time.monotonic() + task["seconds"])
@@ -119,8 +122,9 @@ class Parent:
         self._say({"id": child.task["id"], **answer})
 
     def _say(self, answer: dict[str, Any]) -> None:
-        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
-        sys.stdout.buffer.flush()
+        said = json.dumps(answer).encode() + b"\n"
+        while said:
+            said = said[os.write(self._output, said) :]
 
 
 def _kill(pid: int) -> None:
@@ -178,10 +182,14 @@ def outcome(task: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run until stdin ends. The argument is how many children may open uploads at a time."""
+    """Run until stdin ends. The argument is how many children of each sort may open uploads at a time."""
     os.setsid()
+    os.nice(5)  # whoever waits for an answer of the server goes first
+    output = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for what prints, as plug-ins may
+    os.write(output, b"\n")  # ends what was printed until now
     outcome("warm", {})
-    Parent(int(sys.argv[1])).run()
+    Parent(int(sys.argv[1]), output).run()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from .. import errors
 from ..errors import FlowpaintError, WorkError
 from .settings import Limits
 
-_HEAVY = {"facts", "frame", "shots", "plan"}  # they open what users sent
-_SLOW = {"shots": 10.0, "plan": 10.0}  # they go through all of it: so many times the seconds
+_SORTS = {"facts": "heavy", "frame": "heavy", "shots": "slow", "plan": "slow"}  # they open what users sent; the rest is light
+_LONGER = {"slow": 10.0}  # those go through all of a file: so many times the seconds
+_PRIVATE = {"FLOWPAINT_TOKEN"}  # of the environment: nothing for a process that opens strangers' files
+_log = logging.getLogger("flowpaint.web")
 
 
 class Asks(Protocol):
@@ -82,12 +85,13 @@ class Children:
         """What the task will give, or the error that it will raise. Raises `WorkError` after `close`."""
         future: Future[dict[str, Any]] = Future()
         limits = self._limits
-        said = {"task": task, "values": values, "heavy": task in _HEAVY, "bytes": limits.child_bytes}
+        sort = _SORTS.get(task, "light")
+        said = {"task": task, "values": values, "sort": sort, "bytes": limits.child_bytes}
         with self._lock:
             begun = self._running()
             self._count += 1
             begun.asked[self._count] = future
-            said |= {"id": self._count, "seconds": limits.child_seconds * _SLOW.get(task, 1.0)}
+            said |= {"id": self._count, "seconds": limits.child_seconds * _LONGER.get(sort, 1.0)}
         begun.lines.put(json.dumps(said).encode() + b"\n")
         return future
 
@@ -116,7 +120,7 @@ class Children:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={
-                    **os.environ,
+                    **{name: value for name, value in os.environ.items() if name not in _PRIVATE},
                     **few,
                     "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)]),
                 },
@@ -128,16 +132,30 @@ class Children:
 
     def _listen(self, begun: _Begun) -> None:
         assert begun.process.stdout is not None
-        with begun.process.stdout as lines:
-            for line in lines:
-                answer = json.loads(line)
-                if "ready" in answer:
-                    self._is_ready = True
-                    continue
-                with self._lock:
-                    future = begun.asked.pop(answer["id"], None)
-                if future is not None and future.set_running_or_notify_cancel():
-                    settle(future, answer)
+        try:
+            with begun.process.stdout as lines:
+                for line in lines:
+                    self._hear(begun, line)
+        finally:
+            self._lose(begun)
+
+    def _hear(self, begun: _Begun, line: bytes) -> None:
+        answer = parsed(line)
+        if not line.strip():
+            return
+        if answer is None:
+            _log.warning("The process that reads files said %r, which is no answer. It is passed over.", line[:200])
+        elif "ready" in answer:
+            self._is_ready = True
+        else:
+            with self._lock:
+                future = begun.asked.pop(answer["id"], None)
+            if future is not None and future.set_running_or_notify_cancel():
+                settle(future, answer)
+
+    def _lose(self, begun: _Begun) -> None:
+        """Tell all who wait that the process is lost; whoever asks next has another one."""
+        begun.process.kill()  # it has ended, but where its answers could not be read
         begun.process.wait()
         begun.lines.put(None)
         with self._lock:
@@ -147,6 +165,20 @@ class Children:
         for future in lost:
             if future.set_running_or_notify_cancel():
                 future.set_exception(WorkError("The process that reads files was lost. Send the request again."))
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """The answer in a line, None for a line that is none: a plug-in may print as it is imported."""
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(answer, dict):
+        return None
+    problem = answer.get("problem", {"type": "", "message": ""})
+    is_whole = isinstance(answer.get("id"), int) and ("value" in answer) != ("problem" in answer)
+    is_whole = is_whole and isinstance(problem, dict) and problem.keys() >= {"type", "message"}
+    return answer if is_whole or answer == {"ready": True} else None
 
 
 def settle(future: "Future[dict[str, Any]]", answer: dict[str, Any]) -> None:

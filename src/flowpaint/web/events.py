@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
-from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..jobs.records import Unknown
 from .document import STREAM
+from .models import Key
 from .problems import documented
 from .service import Here, Owner, Service, in_thread
 from .views import names_of
@@ -24,7 +24,7 @@ _ALIVE = 10.0  # seconds of silence after which a comment says that the connecti
 
 @router.get("/{key}/events", response_class=StreamingResponse, responses=STREAM | documented(404, 422))
 async def events(
-    key: Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")],
+    key: Key,
     service: Here,
     owner: Owner,
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,

@@ -23,9 +23,9 @@ _PATIENCE = 60.0  # seconds for a body, or for the next piece of an upload
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _PROGRAMS = ("/v1/", "/openapi.json", "/healthz", "/readyz", "/metrics")
 _STRICT = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-# The page of Gradio has scripts and styles in its HTML; nothing comes from another site, and nothing may frame it.
+# For the files of the page. HTML with styles or scripts in it has a policy of its own.
 _PAGE = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'self'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
@@ -123,7 +123,7 @@ class Guard:
         if not self._settings.tokens:
             self._count(scope, client)
             return ""
-        session = sessions.session_in(headers.get("cookie", ""))
+        session = sessions.session_in(headers.get("cookie", ""), self._settings)
         token = sessions.known_token(given, self._settings) if given is not None else None
         if token is None and given is None and session is not None:
             token = sessions.token_of(session, self._settings)

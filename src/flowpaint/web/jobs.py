@@ -9,15 +9,17 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from ..errors import InputError
+from ..jobs.records import Record, State
 from . import asked, models, problems, views
 from .assets import conflict
 from .document import APPROVAL, ASKED, binary
 from .files import served
+from .models import Key
 from .problems import Refusal, documented
 from .service import Here, Owner, Service, in_thread, shielded
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
-Key = Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ASPECT_SLACK = 0.03  # that of `flowpaint.api`, the import of which takes too long here
 Name = Annotated[str, InPath(pattern=r"^(video|report|sheet|first|preview|candidates)$")]
 
 
@@ -33,8 +35,15 @@ async def submit(
 
     Whoever got no answer may ask again with the same Idempotency-Key, and gets the job that is there.
     """
-    await in_thread(_check_queue, service, owner)
-    wanted, posted = await asked.read(request, service, owner)
+    once, before = idempotency_key, None
+    if once is not None:
+        before = await in_thread(service.store.asked, owner, once)
+    if before is None:
+        await in_thread(_check_queue, service, owner)
+    wanted, posted = await asked.read(request, service, owner, before)
+    if before is not None:
+        response.headers["location"] = f"/v1/jobs/{before.id}"
+        return await views.job(before, service)
     planned = await asked.planned(wanted, posted, service, owner)
     made = await shielded(
         lambda: service.store.submit(
@@ -44,11 +53,12 @@ async def submit(
             name=planned.name,
             priority=wanted.priority,
             approve=wanted.approve,
-            once=idempotency_key,
+            once=once,
             reads=[Path(path).parent.name for path in planned.names],
         )
     )
-    service.commands.learn(made, planned.command)
+    if made.request == posted:  # else it was asked for just now, with files that became other assets
+        service.commands.learn(made, planned.command)
     response.headers["location"] = f"/v1/jobs/{made.id}"
     return await views.job(made, service)
 
@@ -76,7 +86,7 @@ async def plan(request: Request, service: Here, owner: Owner) -> models.Plan:
 async def list_jobs(
     service: Here,
     owner: Owner,
-    state: models.State | None = None,
+    state: State | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     before: Annotated[float | None, Query(allow_inf_nan=False)] = None,
 ) -> models.Jobs:
@@ -97,15 +107,33 @@ async def approve(request: Request, key: Key, service: Here, owner: Owner) -> mo
     wanted = await _approval(request)
     if wanted.seed is not None and wanted.keyframe is not None:
         raise Refusal(422, "There are both a seed and a key frame. Give one of them, or nothing to accept the first frame.")
-    await in_thread(service.store.get, owner, key)
+    found = await in_thread(service.store.get, owner, key)
     picture = None
     if wanted.keyframe is not None:
-        picture = (await in_thread(service.store.asset, owner, wanted.keyframe)).path.absolute()
+        picture = await in_thread(_first_frame, service, found, wanted.keyframe)
     try:
         made = await shielded(lambda: service.store.approve(owner, key, seed=wanted.seed, keyframe=picture))
     except InputError as error:
         raise conflict(error, service) from None
     return await views.job(made, service)
+
+
+def _first_frame(service: Service, job: Record, key: str) -> Path:
+    """The picture that is to be a job's first frame. Raises `Refusal` for what would end the job: a video, another shape."""
+    given = service.store.asset(job.owner, key)
+    if job.state != "waiting":  # the store will say so; the video may be gone
+        return given.path.absolute()
+    source = service.store.asset(job.owner, Path(job.job["input"]).parent.name).facts
+    if given.kind != "picture":
+        raise Refusal(422, f"{given.name} is a {given.kind}. Give the edited first frame as a picture.")
+    height, width = given.facts["height"], given.facts["width"]
+    if abs(width * source["height"] / (height * source["width"]) - 1) > ASPECT_SLACK:
+        raise Refusal(
+            422,
+            f"{given.name} is {width}x{height}, another shape than the video's {source['width']}x{source['height']}. "
+            "Crop it to the shape of the video; the size does not matter.",
+        )
+    return given.path.absolute()
 
 
 async def _approval(request: Request) -> models.Approval:
@@ -141,7 +169,7 @@ async def delete_job(key: Key, service: Here, owner: Owner) -> Response:
 def artifact(request: Request, key: Key, name: Name, service: Here, owner: Owner) -> Response:
     """A file that a job made, or ranges of it."""
     record = service.store.get(owner, key)
-    path = views.artifacts(record).get(name)
+    path, _ = views.artifacts(record).get(name, (None, 0))
     if path is None:
         raise Refusal(404, f"The job {key} has no {name} now. Its `artifacts` say what it has.")
     return served(request, path, name=views.file_name(record, name, path))

@@ -1,5 +1,7 @@
 """Logging in with a token, for browsers: a form without scripts, and a cookie that no script can read."""
 
+from base64 import b64encode
+from hashlib import sha256
 from html import escape
 from typing import Annotated
 from urllib.parse import parse_qs
@@ -15,11 +17,16 @@ from .problems import Refusal, documented
 from .service import Here
 
 router = APIRouter(tags=["server"])
+_STYLE = """
+:root{color-scheme:light dark} body{font:1rem/1.5 system-ui,sans-serif;max-width:22rem;margin:15vh auto;padding:0 1rem}
+input,button{font:inherit;width:100%;box-sizing:border-box;padding:.6rem;margin:.3rem 0}
+"""
+_POLICY = (  # that style, and nothing else
+    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>flowpaint</title><style>
-:root{{color-scheme:light dark}} body{{font:1rem/1.5 system-ui,sans-serif;max-width:22rem;margin:15vh auto;padding:0 1rem}}
-input,button{{font:inherit;width:100%;box-sizing:border-box;padding:.6rem;margin:.3rem 0}}
-</style><h1>flowpaint</h1><form method="post" action="/login?next={next}">
+<title>flowpaint</title><style>{style}</style><h1>flowpaint</h1><form method="post" action="/login?next={next}">
 <label for="token">Token</label><input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <button>Log in</button></form></html>"""
 Next = Annotated[str, Query(alias="next", max_length=2000)]
@@ -28,7 +35,8 @@ Next = Annotated[str, Query(alias="next", max_length=2000)]
 @router.get("/login", response_class=HTMLResponse, responses=documented(422))
 def form(next_: Next = "/") -> HTMLResponse:
     """The form."""
-    return HTMLResponse(_PAGE.format(next=escape(_ours(next_), quote=True)))
+    page = _PAGE.format(style=_STYLE, next=escape(_ours(next_), quote=True))
+    return HTMLResponse(page, headers={"content-security-policy": _POLICY})
 
 
 @router.post("/login", status_code=204, responses=documented(413, 415, 422), openapi_extra=LOGIN)
@@ -51,7 +59,7 @@ async def login(request: Request, service: Here, next_: Next = "/") -> Response:
         raise Refusal(401, "The token is not known here. Look at what the server was started with.")
     answer: Response = RedirectResponse(_ours(next_), status_code=303) if is_form else Response(status_code=204)
     answer.set_cookie(
-        sessions.COOKIE,
+        sessions.cookie_name(service.settings),
         sessions.session_for(token),
         max_age=sessions.LASTS,
         httponly=True,
@@ -62,10 +70,10 @@ async def login(request: Request, service: Here, next_: Next = "/") -> Response:
 
 
 @router.post("/logout", status_code=204, responses=documented())
-def logout() -> Response:
+def logout(service: Here) -> Response:
     """Take the session from a browser."""
     answer = Response(status_code=204)
-    answer.delete_cookie(sessions.COOKIE, httponly=True, samesite="strict")
+    answer.delete_cookie(sessions.cookie_name(service.settings), httponly=True, samesite="strict")
     return answer
 
 

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from starlette.types import Scope
 
+from ..jobs.records import STATES
 from ..jobs.store import JobStore
 
 _METHODS = {"GET", "POST", "DELETE"}
@@ -54,7 +55,7 @@ class _Stored:
         """The figures now."""
         jobs = GaugeMetricFamily("flowpaint_jobs", "Jobs by state.", labels=["state"])
         counts = self._store.counts()
-        for state in ("queued", "running", "waiting", "done", "failed", "cancelled"):
+        for state in STATES:
             jobs.add_metric([state], counts.get(state, 0))
         yield jobs
         yield GaugeMetricFamily("flowpaint_stored_bytes", "Bytes in the data folder.", value=self._store.usage())

@@ -2,17 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
+from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-AssetId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+from ..jobs.records import State
+
+_ID = r"[A-Za-z0-9_-]{1,64}"
+AssetId = Annotated[str, StringConstraints(pattern=f"^{_ID}$")]
+Key = Annotated[str, InPath(pattern=f"^{_ID}$")]  # of an asset or a job, in a path
 Time = Annotated[str, StringConstraints(pattern=r"^[0-9:.s]{1,32}$")]  # a frame number, seconds or a clock time
 Value = Annotated[str, StringConstraints(max_length=2000)]
 Words = Annotated[str, StringConstraints(max_length=4000)]
 Mark = Annotated[
-    str, StringConstraints(pattern=r"^(auto|(click|box):[-0-9., ]{1,100}|[A-Za-z0-9_-]{1,64})$")
+    str, StringConstraints(pattern=rf"^(auto|(click|box):[-0-9., ]{{1,100}}|{_ID})$")
 ]  # auto, click:x,y, box:x0,y0,x1,y1, or a mask's asset
 Path = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,199}$")]
-State = Literal["queued", "running", "waiting", "done", "failed", "cancelled"]
 Kind = Literal["edit", "propagate", "deflicker", "colorize"]
 _MOST_WORDS = 100_000  # characters of all prompts of a job
 

@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 
 import uvicorn
@@ -28,7 +29,8 @@ def serve(settings: Settings, *, workers: int = 1, tell: Callable[[str], None] =
     """
     allow_connections()
     with _alone(settings), _listening(settings) as listener:
-        app = create_app(settings)
+        host, port = listener.getsockname()[:2]
+        app = create_app(replace(settings, port=port))
         limits = settings.limits
         kept = int(_ROOM * limits.quota_bytes)
         crew = Crew(settings.data, workers=workers, seconds=limits.job_seconds, quota=kept, memory=limits.worker_bytes, tell=tell)
@@ -44,7 +46,6 @@ def serve(settings: Settings, *, workers: int = 1, tell: Callable[[str], None] =
         signal.signal(signal.SIGTERM, _told_to_stop)  # uvicorn sends itself again what it got, once it has left
         crew.start()
         try:
-            host, port = listener.getsockname()[:2]
             tell(f"flowpaint is at http://{f'[{host}]' if ':' in host else host}:{port}. Ctrl-C ends it; jobs are kept.")
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:

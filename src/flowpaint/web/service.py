@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -38,6 +38,7 @@ class Service:
     commands: "Commands"
     streams: dict[str, int] = field(default_factory=dict)
     _known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _under_way: dict[str, "asyncio.Task[Any]"] = field(default_factory=dict)
     _usage: tuple[float, int] = (-_COUNTED, 0)
 
     async def work(self, task: str, names: Mapping[str, str], **values: Any) -> dict[str, Any]:
@@ -52,6 +53,14 @@ class Service:
         if task not in self._known:
             self._known[task] = await self.work(task, {})
         return self._known[task]
+
+    async def alone(self, name: str, make: Callable[[], Coroutine[Any, Any, Found]]) -> Found:
+        """What `make` gives, for all who want what is called `name` while it is made."""
+        task: asyncio.Task[Found] | None = self._under_way.get(name)
+        if task is None:
+            task = self._under_way[name] = asyncio.create_task(make())
+            task.add_done_callback(lambda _: self._under_way.pop(name))
+        return await asyncio.shield(task)
 
     def shown(self, text: str, names: Mapping[str, str]) -> str:
         """A text for users: files under their own names, and nothing of where the data folder is."""

@@ -3,12 +3,17 @@
 import hashlib
 import hmac
 import time
-from http.cookies import CookieError, SimpleCookie
+
+from starlette.requests import cookie_parser
 
 from .settings import Settings
 
-COOKIE = "flowpaint_session"
 LASTS = 30 * 24 * 3600  # seconds
+
+
+def cookie_name(settings: Settings) -> str:
+    """What our cookie is called: a browser sends it to every port of a host, and another server of ours may be there."""
+    return f"flowpaint_session_{settings.port}"
 
 
 def known_token(given: str, settings: Settings) -> str | None:
@@ -50,11 +55,6 @@ def _sign(token: str, begun: str) -> str:
     return hmac.new(key, f"flowpaint session {begun}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
 
-def session_in(header: str) -> str | None:
-    """The value of our cookie in a Cookie header, None without one."""
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(header)
-    except CookieError:
-        return None
-    return cookies[COOKIE].value if COOKIE in cookies else None
+def session_in(header: str, settings: Settings) -> str | None:
+    """The value of our cookie in a Cookie header, None without one; what else is in it may be malformed."""
+    return cookie_parser(header).get(cookie_name(settings))

@@ -38,7 +38,7 @@ class Limits:
     worker_bytes: int = field(default_factory=_all_memory)  # of memory that one worker may have, on Linux
     child_seconds: float = 60.0  # for what is read of one file, by the clock
     child_bytes: int = 3 << 30  # of memory, beside what Python and torch have
-    children: int = 2  # that open files at a time
+    children: int = 2  # that open files at a time, and as many that go through all of one
 
     @classmethod
     def of(cls, given: Mapping[str, float]) -> "Limits":

@@ -44,11 +44,24 @@ def job(*, asked: Mapping[str, Any], policy: Mapping[str, bool], known: Mapping[
     if kind in ("deflicker", "colorize"):
         options["method"] = kind
     made, _ = api.plan_job(kind, options.pop("input"), **{**options, **policy})
+    _check_something(made)
     api.trusted(made, Path(folder))
     for path in made.files():
         if path not in known:  # somebody else's, in the same folder
             raise InputError(f"The job reads {Path(path).name!r}, which was not uploaded for it. Name the asset instead.")
     return {"job": made.to_dict(), **commands(jobs=[{**made.to_dict(), "output": output}], known=known)}
+
+
+def _check_something(job: api.Job) -> None:
+    """Nothing, where a job names what it is to do. Raises `InputError` otherwise, as the edit would once it has begun."""
+    if job.kind == "colorize" and not job.by:
+        raise InputError("There is no video to take colours from. Name one with `by`.")
+    makes_none = job.method.get("editor") is None and not job.remove
+    if job.kind not in ("edit", "propagate") or job.keyframes or not makes_none or job.prompt.strip() or job.prompts:
+        return
+    if job.kind == "edit":
+        raise InputError("The prompt is empty. Name a look (/v1/looks lists them), or give `style` or `keyframes`.")
+    raise InputError("There is no key frame to propagate. Take a frame, edit it, upload it, and name it in `keyframes`.")
 
 
 def plan(*, job: Mapping[str, Any], output: str) -> Values:
