@@ -3,6 +3,8 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+import flowpaint
 from flowpaint import seams
 from flowpaint.errors import ConfigError, InputError, ResourceError, WorkError
 from flowpaint.parts.execute import LocalExecutor, RayExecutor
@@ -73,6 +76,21 @@ def dies_later(number):
     if number == -1:
         os.kill(os.getpid(), signal.SIGKILL)
     return os.getpid()
+
+
+def meets(number, folder):
+    """Whether two processes do 1 at the same time. On -1 the process dies, and notes that."""
+    if number == -1:
+        (folder / f"death {time.time_ns()}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 0:
+        time.sleep(0.3)
+        return True
+    (folder / f"process {os.getpid()}").touch()
+    until = time.monotonic() + 30
+    while time.monotonic() < until and len([*folder.glob("process *")]) < 2:
+        time.sleep(0.05)
+    return time.monotonic() < until
 
 
 class Deadly:
@@ -262,10 +280,10 @@ def test_a_worker_that_dies_takes_no_other_item_with_it(several, tmp_path):
 
 
 @pytest.mark.slow
-def test_after_a_death_only_what_was_being_done_is_done_alone():
-    found = list(LocalExecutor(workers=2, ahead=6).tried(dies_later, [1, 2, -1, *range(10)], str))
-    assert isinstance(found.pop(2), WorkError) and all(isinstance(one, int) for one in found)
-    assert len({*found}) <= 2 + 2 + 2  # the first two, those after the first death, those after the second
+def test_after_a_death_only_what_was_being_done_is_done_alone(tmp_path):
+    found = list(LocalExecutor(workers=2).tried(partial(meets, folder=tmp_path), [0, -1, 1, 1], str))
+    assert isinstance(found.pop(1), WorkError) and found == [True, True, True]
+    assert len([*tmp_path.glob("death *")]) == 2
 
 
 @pytest.mark.slow
@@ -291,6 +309,21 @@ def test_processes_of_this_machine_share_its_cores(monkeypatch, said, num):
     if said is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", said)
     assert list(LocalExecutor(workers=2).map(threads, [1, 2], str)) == [(num, "PASSIVE")] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CORES < 2, reason="one core cannot be shared")
+def test_processes_of_a_program_that_loads_torch_first_share_the_cores_too(tmp_path):
+    (tmp_path / "program.py").write_text(
+        "import torch\nfrom flowpaint.parts.execute import LocalExecutor\n\n"
+        "def threads(_):\n    return torch.get_num_threads()\n\n"
+        "if __name__ == '__main__':\n    print(*LocalExecutor(workers=2).map(threads, [1, 2], str))\n"
+    )
+    few = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    path = os.pathsep.join([str(Path(flowpaint.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "program.py"]
+    told = subprocess.run(command, cwd=tmp_path, env=few | {"PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [str(CORES // 2)] * 2
 
 
 @pytest.mark.slow
