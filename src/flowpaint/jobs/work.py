@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -85,8 +86,6 @@ def attempt(queue: Queue, job: Record, *, show: Callable[[], None] = lambda: Non
 
 def _do(queue: Queue, job: Record, pulse: Pulse) -> Callable[[], bool]:
     """Do the job, as far as its first frame where that is to be approved; what then has to be said to the store."""
-    from dataclasses import replace
-
     from .. import api
 
     job.folder.mkdir(mode=0o700, exist_ok=True)
