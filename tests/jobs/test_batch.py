@@ -355,6 +355,19 @@ def test_the_report_comes_last(here, elsewhere):
     assert all(".part" in path for path in puts) and puts[-1].startswith("/made/.a.json")
 
 
+def test_what_was_being_replaced_is_not_taken_for_done(here, elsewhere):
+    elsewhere.pipe("/films/in.mp4", (here / "in.mp4").read_bytes())
+    head = "input,prompt,method,seed,output\n"
+    before, after = (
+        rows_of(here, f"{head}elsewhere://films/in.mp4,sepia,negative,{seed},elsewhere://made/a.mp4\n") for seed in (0, 1)
+    )
+    assert done(here, before)[0].state == "done"
+    elsewhere.fails.add("a.sheet.png")
+    assert done(here, after, overwrite=True)[0].state == "failed"
+    elsewhere.fails.clear()
+    assert done(here, before, overwrite=True)[0].state == "done", "the video is another job's by now"
+
+
 @pytest.mark.slow
 def test_a_file_url_is_as_good_as_a_path(here):
     rows = rows_of(here, f"input,prompt,method,output\nfile://{here}/in.mp4,sepia,negative,file://{here}/out/a.mp4\n")

@@ -127,6 +127,7 @@ class Batch:
         made, base = Files.of(here.output), job.output.rpartition("/")[0]
         names |= {str(one): f"{base}/{one.name}" for one in (made.video, made.report, made.sheet, made.candidates)}
         write_json(made.report, _renamed(json.loads(made.report.read_text("utf-8")), names))
+        remote.remove(f"{base}/{made.report.name}")  # that of the output which is replaced now
         for one in (made.video, made.sheet, made.candidates, made.report):
             if one.exists():
                 remote.put(one, f"{base}/{one.name}")

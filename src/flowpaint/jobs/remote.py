@@ -114,6 +114,14 @@ def exists(name: str) -> bool:
         return bool(system.exists(path))
 
 
+def remove(url: str) -> None:
+    """Delete the file that a URL names, if it is there. Raises as `put`."""
+    system, path = _opened(url)
+    with _sent(url):
+        if system.exists(path):
+            system.rm(path)
+
+
 def read_text(name: str) -> str:
     """The text in a small file at a path or URL. Raises `VideoError` where it is missing."""
     if not is_url(name):

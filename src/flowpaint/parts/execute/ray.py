@@ -163,7 +163,7 @@ def _gpus() -> float:
 def _hush(ray: Any) -> None:
     """Have Ray's news of dead workers go to the log: it prints them to stdout, where results are, and has no switch for that.
 
-    What a dead worker means for the work is said by the pool. That function is private to Ray: seen from 2.40 to 2.60. Without
+    What a dead worker means for the work is said by the pool. That function is private to Ray: seen in 2.60. Without
     it, the news are printed.
     """
     worker = getattr(getattr(ray, "_private", None), "worker", None)
