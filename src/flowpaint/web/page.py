@@ -146,7 +146,10 @@ class _Late:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")
         from .page_layout import application
 
-        return application(self._app)
+        async def laid_out() -> FastAPI:
+            return application(self._app)
+
+        return asyncio.run(laid_out())  # where no loop runs, the framework makes several, and closes none
 
 
 async def _without_files(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
