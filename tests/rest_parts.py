@@ -1,6 +1,7 @@
 """A web server for tests: the real application over a real store, its children's tasks done in this process or in real ones."""
 
 import atexit
+import json
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import cache
@@ -100,3 +101,14 @@ def is_problem(answer, status, *words, code=2):
     for word in words:
         assert word in body["detail"], body["detail"]
     return True
+
+
+def waiting(on, asset):
+    """A job that waits for the approval of its first frame, as its owner sees it."""
+    job = ask(on, asset, approve=True)
+    record = on.queue.claim("w")
+    first = record.run / "first.png"
+    first.parent.mkdir(parents=True)
+    first.write_bytes(b"picture")
+    on.queue.wait(record, json.dumps({"frame": 0, "path": str(first)}))
+    return on.get(f"/v1/jobs/{job['id']}").json()

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from flowpaint import api
-from rest_parts import a_picture, a_video, ask, client, is_problem, upload
+from rest_parts import a_picture, a_video, ask, client, is_problem, upload, waiting
 
 
 @pytest.fixture(scope="module")
@@ -296,16 +296,6 @@ def test_forms_that_are_no_jobs(kept, files, word):
 
 
 # --------------------------------------------------------------------------------------------------- approval, artifacts
-
-
-def waiting(on, asset):
-    job = ask(on, asset, approve=True)
-    record = on.queue.claim("w")
-    first = record.run / "first.png"
-    first.parent.mkdir(parents=True)
-    first.write_bytes(b"picture")
-    on.queue.wait(record, json.dumps({"frame": 0, "path": str(first)}))
-    return on.get(f"/v1/jobs/{job['id']}").json()
 
 
 @pytest.mark.parametrize("body", [None, {}, {"seed": 7}, "keyframe"])

@@ -10,7 +10,7 @@ import pytest
 from flowpaint.api import fit
 from flowpaint.web import jobs, views
 from flowpaint.web.children import parsed
-from rest_parts import Direct, a_picture, a_video, ask, client, is_problem, upload
+from rest_parts import Direct, a_picture, a_video, ask, client, is_problem, upload, waiting
 
 
 @pytest.fixture(scope="module")
@@ -261,16 +261,6 @@ def test_two_who_ask_at_once_have_one_job_with_its_own_command_line(tmp_path, cl
 
 
 # ------------------------------------------------------------------------------------------------------------- approvals
-
-
-def waiting(on, asset):
-    job = ask(on, asset, approve=True)
-    record = on.queue.claim("w")
-    first = record.run / "first.png"
-    first.parent.mkdir(parents=True)
-    first.write_bytes(b"picture")
-    on.queue.wait(record, json.dumps({"frame": 0, "path": str(first)}))
-    return job
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class Crew:
                 process.kill()
                 process.wait()
         with suppress(WorkError):  # a full disk: the next worker of the slot does it
-            self._give_back({one.slot for one in self._places}, blame=False)
+            self._give_back(Queue(JobStore(self.folder)), {one.slot for one in self._places}, blame=False)
 
     def pids(self) -> list[int]:
         """The numbers of the processes that live."""
@@ -102,16 +102,16 @@ class Crew:
 
     def _tidy(self) -> None:
         """Queue again what workers had for whom there is no place any more, and clear away what is too much."""
-        store = JobStore(self.folder)
-        self._give_back({job.worker for job in Queue(store).running()} - {one.slot for one in self._places})
-        clean(store, quota=self.quota)
+        queue = Queue(JobStore(self.folder))
+        self._give_back(queue, {job.worker for job in queue.running()} - {one.slot for one in self._places})
+        clean(queue.store, quota=self.quota)
 
-    def _give_back(self, slots: Collection[str], *, blame: bool = True) -> None:
+    def _give_back(self, queue: Queue, slots: Collection[str], *, blame: bool = True) -> None:
         """Queue again the jobs of those slots whose workers are dead."""
         for slot in slots:
             with lock_of(self.folder, slot).tried() as is_dead:
                 if is_dead:
-                    Queue(JobStore(self.folder)).lose(slot, blame=blame)
+                    queue.lose(slot, blame=blame)
 
     def _hanging(self, place: _Place) -> int | None:
         """The number of the process that has the slot and has given no sign for long; None where all is well."""

@@ -15,7 +15,7 @@ from ..jobs.records import Asset, Record, Unknown
 from . import assets, problems, uploads
 from .models import Asked
 from .problems import Refusal
-from .service import Service, in_thread, tidy
+from .service import Service, in_thread, media_type, tidy
 
 ONE = ("input", "style", "by", "mask", "new_object", "reference", "sketch", "depth")  # fields that name one asset
 _PARTS = {"video": "input"} | {field: field for field in ONE if field != "input"}
@@ -25,10 +25,8 @@ _SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A job that may be submitted: as asked for, with `flowpaint.api.Job` in plain values, and its files' names by path."""
+    """A job that may be submitted: `flowpaint.api.Job` in plain values, and its files' names by path."""
 
-    asked: Asked
-    posted: dict[str, Any]
     job: dict[str, Any]
     command: str
     name: str
@@ -41,7 +39,7 @@ async def read(request: Request, service: Service, owner: str, before: Record | 
     Where it is asked for again, `before` is the job that is there, and no file becomes another asset. Raises `Refusal` for a
     body that does not fit, or is another one than `before`, and `VideoError` for files that are none.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == "application/json":
         asked, posted = _checked(await request.body())
         if before is not None and posted != before.request:
@@ -114,7 +112,7 @@ def _checked(body: bytes | str) -> tuple[Asked, dict[str, Any]]:
     return asked, asked.model_dump(mode="json", exclude_unset=True)
 
 
-async def planned(asked: Asked, posted: dict[str, Any], service: Service, owner: str) -> Planned:
+async def planned(asked: Asked, service: Service, owner: str) -> Planned:
     """The job that is asked for. Raises `Unknown` for assets that are not there, and what `flowpaint.api.plan_job` raises."""
     name = _output_name(asked.name)
     known = await in_thread(_assets, asked, service, owner)
@@ -129,7 +127,7 @@ async def planned(asked: Asked, posted: dict[str, Any], service: Service, owner:
         folder=str(settings.data.absolute()),
         output=name,
     )
-    return Planned(asked=asked, posted=posted, job=found["job"], command=found["commands"][0], name=name, names=names)
+    return Planned(job=found["job"], command=found["commands"][0], name=name, names=names)
 
 
 def _output_name(name: str) -> str:

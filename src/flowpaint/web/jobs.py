@@ -16,7 +16,7 @@ from .document import APPROVAL, ASKED, binary
 from .files import served
 from .models import Key
 from .problems import Refusal, documented
-from .service import Here, Owner, Service, in_thread, shielded
+from .service import Here, Owner, Service, in_thread, media_type, shielded
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 ASPECT_SLACK = 0.03  # that of `flowpaint.api`, the import of which takes too long here
@@ -44,7 +44,7 @@ async def submit(
     if before is not None:
         response.headers["location"] = f"/v1/jobs/{before.id}"
         return await views.job(before, service)
-    planned = await asked.planned(wanted, posted, service, owner)
+    planned = await asked.planned(wanted, service, owner)
     made = await shielded(
         lambda: service.store.submit(
             owner,
@@ -73,8 +73,8 @@ def _check_queue(service: Service, owner: str) -> None:
 @router.post("/plans", responses=documented(400, 404, 409, 413, 415, 422, 507), openapi_extra=ASKED)
 async def plan(request: Request, service: Here, owner: Owner) -> models.Plan:
     """What a job would do and cost, without doing it: what `flowpaint edit --dry-run` says."""
-    wanted, posted = await asked.read(request, service, owner)
-    planned = await asked.planned(wanted, posted, service, owner)
+    wanted, _ = await asked.read(request, service, owner)
+    planned = await asked.planned(wanted, service, owner)
     output = service.settings.data.absolute() / "incoming" / f"result{planned.name[planned.name.rindex('.') :]}"
     found = await service.work("plan", planned.names, job=planned.job, output=str(output))
     del found["run_folder"]
@@ -138,7 +138,7 @@ def _first_frame(service: Service, job: Record, key: str) -> Path:
 
 async def _approval(request: Request) -> models.Approval:
     body = await request.body()
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind not in ("application/json", "") or (not kind and body):
         raise Refusal(415, f"A body of type {kind!r} is not taken. Send application/json.")
     try:

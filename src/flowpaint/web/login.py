@@ -14,7 +14,7 @@ from . import problems, sessions
 from .document import LOGIN
 from .models import Token
 from .problems import Refusal, documented
-from .service import Here
+from .service import Here, media_type
 
 router = APIRouter(tags=["server"])
 _STYLE = """
@@ -43,7 +43,7 @@ def form(next_: Next = "/") -> HTMLResponse:
 async def login(request: Request, service: Here, next_: Next = "/") -> Response:
     """Give a browser a session for a token: a cookie, HttpOnly and SameSite=Strict."""
     body = await request.body()
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     is_form = kind == "application/x-www-form-urlencoded"
     if is_form:
         given = _field(body)

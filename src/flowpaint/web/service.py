@@ -111,6 +111,11 @@ Here = Annotated[Service, Depends(_service)]
 Owner = Annotated[str, Depends(_owner)]
 
 
+def media_type(request: Request) -> str:
+    """What kind of body a request says that it has, without what is said of it besides; "" where it says nothing."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def in_thread(call: Callable[..., Found], *values: Any) -> Found:
     """What a call that waits for the disk gives; the event loop goes on meanwhile."""
     return await to_thread.run_sync(lambda: call(*values))
