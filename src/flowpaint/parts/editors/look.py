@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class LookEditor:
     """
 
     looks: tuple[tuple[str, float], ...] = (("van gogh", 1.0),)
+    repeats_after: ClassVar[int] = 8  # frames: a look is quick
+
     short_side: int = 768  # the network sees larger pictures at this size; drawings and grades work at full size
 
     def __post_init__(self) -> None:
