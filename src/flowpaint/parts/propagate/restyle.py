@@ -38,7 +38,8 @@ class Restyle:
     `refresh`: share of new paint a frame. `spacing`: frames between two paintings at most; where key frames lie further
     apart, `base` makes pictures in between. A painting is due earlier where the last one is no longer seen in more than a share
     `lost` of the picture, or in more than `lost_locally` of some window of an eighth of its short side. `contrast`: how much of
-    the contrast that averaging loses is restored, 0 to 1. `flow_side`: short side (pixels) at which motion is measured.
+    the contrast that averaging loses is restored, 0 to 1. `flow_side`: short side (pixels) at which
+    motion is measured, and half the clip's at most.
     """
 
     flow: FlowEstimator = default("flow", "dis", preset="fine")
@@ -81,7 +82,8 @@ class _Recursion:
         self.stops = _stops(sorted(paintings), len(clip), part.spacing)
         self.next_stop = dict(pairwise(self.stops))
         self.carried = part.base(clip, paintings, edit, run) if set(self.stops) - set(paintings) else None
-        scale = min(1.0, part.flow_side / min(clip.height, clip.width))
+        # At half size at most: motion that is finer than strokes tears them.
+        scale = min(0.5, part.flow_side / min(clip.height, clip.width))
         self.size = clip.width, clip.height
         self.small = max(1, round(clip.width * scale)), max(1, round(clip.height * scale))
         self.workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
@@ -162,7 +164,7 @@ class _Recursion:
         reach = 2 * round(_STROKE * min(self.size) / 512) + 1
         energy_a, energy_b, energy = (_energy(one, reach, self.small) for one in (a, b, mixed))
         wanted = mean * energy_a + (1 - mean) * energy_b
-        gain = np.sqrt(np.clip((wanted + _FLAT) / (energy + _FLAT), 1, _MOST**2), dtype=np.float32)
+        gain = np.sqrt(np.clip((wanted + _FLAT) / (energy + _FLAT), 1, _MOST**2)).astype(np.float32)
         gain = 1 + np.float32(self.part.contrast) * (gain - 1)
         return _blend(mixed, cast(Raw, cv2.blur(mixed, (reach, reach))), self._full(gain))
 

@@ -19,7 +19,7 @@ from ...types import Raw
 Array: TypeAlias = npt.NDArray[np.float32]
 Numbers = TypeVar("Numbers", bound=npt.NDArray[Any])
 
-_SLACK = 2.0  # pixels by which flow and reverse flow may disagree: visibility falls to 1/e there
+_SLACK = 4.0  # pixels by which flow and reverse flow, each composed of several, may disagree: visibility falls to 1/e there
 _ALIKE = 25.0  # levels of 255 by which a pixel and the one it is matched to may differ, likewise
 
 
