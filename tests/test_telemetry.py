@@ -21,6 +21,7 @@ SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
+    "FASTAPI_OTEL_AUTO_CONFIGURE": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 # The variables by which onnxruntime 1.32 knows a build server or a test of its own, and is silent.
@@ -214,7 +215,7 @@ def alone(tmp_path):
 
     def run(*command, **more):
         report = tmp_path / "report.json"
-        watched = [*words, sys.executable, str(TESTS / "alone.py"), str(report), *map(str, command)]
+        watched = [*words, sys.executable, str(TESTS / "own_network.py"), str(report), *map(str, command)]
         done = subprocess.run(
             watched, env=environment(home, **more), cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
         )

@@ -15,6 +15,7 @@ _SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, transformers and diffusers, read at import; hf_xet
     "DISABLE_SAFETENSORS_CONVERSION": "1",  # transformers
     "GRADIO_ANALYTICS_ENABLED": "False",  # Gradio: only "True" is on
+    "FASTAPI_OTEL_AUTO_CONFIGURE": "false",  # FastAPI: traces and errors to an OpenTelemetry collector
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray: 0 or 1, anything else is an error there
 }
 _YES = {"1", "true", "yes", "on", "y"}

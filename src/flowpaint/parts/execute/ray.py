@@ -113,7 +113,9 @@ def connect(executor: RayExecutor) -> None:
             ray.init(**manners)
     except Exception as error:  # ConnectionError, and whatever else Ray raises
         where = "on this machine" if executor.address is None else f"at {executor.address}"
-        raise WorkError(f"There is no Ray {where}: {type(error).__name__}: {error}. Start it with `ray start --head`.") from error
+        raise WorkError(
+            f"There is no Ray {where}: {type(error).__name__}: {error}. Start it with `ray start --head --disable-usage-stats`."
+        ) from error
     if executor.address is None and executor.gpus_per_worker > _gpus():
         raise ConfigError(f"A worker shall have {executor.gpus_per_worker} GPUs, and Ray finds fewer here. Give 0.")
 

@@ -1,6 +1,6 @@
 """A command in a network of its own, where every address leads back to this machine and every packet is seen.
 
-    unshare --net --mount python alone.py REPORT COMMAND ...
+    unshare --net --mount python own_network.py REPORT COMMAND ...
 
 REPORT gets, as JSON, the names that were `asked` for (DNS), and the addresses outside this machine to which something was sent
 (`reached`, TCP and UDP). Needs `ip`, and root or a user namespace (--map-root-user). Nothing leaves the machine: the network has
