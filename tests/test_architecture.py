@@ -28,6 +28,7 @@ MAY = {
     "enlarge": {"types", "warp", "smoothing", "regression"},
     "plan": GROUND,
     "table": set(),
+    "telemetry": set(),
     "seams": GROUND | {"table"},
     "moments": GROUND | {"seams"},
     "hints": {"types", "warp", "smoothing", "seams"},
@@ -44,12 +45,12 @@ MAY = {
     "methods": GROUND | {"seams", "hints", "runs", "diffusion", "plan", "align"},
     "evaluation": CORE | {"parts", "diffusion", "align"},
     "training": CORE | {"parts", "networks", "diffusion"},
-    "api": CORE | {"parts", "methods", "evaluation", "training", "diffusion"},
+    "api": CORE | {"parts", "methods", "evaluation", "training", "diffusion", "telemetry"},
     "jobs": CORE | {"api"},
     "web": {"api", "jobs", "types", "errors"},
     "cli": {"api", "jobs", "web", "types", "errors"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"telemetry"},
 }
 PRIVATE = {
     "av": {"video"},
