@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
-from ..seams import FlowEstimator, ImageEditor, Propagator, Repainter, RepeatableEditor, Run, build, default
+from ..seams import FlowEstimator, ImageEditor, Propagator, Repainter, RepeatableEditor, Run, build, default, steadiness_of
 from ..types import Clip, Edit
 from . import keys
+from .every_frame import every_frame, suits
 
 _LOST, _LONGEST = 0.25, 120  # for editors that are slow, or that nobody wants to run often
 
@@ -13,7 +14,8 @@ _LOST, _LONGEST = 0.25, 120  # for editors that are slow, or that nobody wants t
 class Analogy:
     """Key frames, edited by hand or by `editor`, propagated to every frame.
 
-    `propagate`: None takes `restyle` for an editor that can be run again at will, and `analogy` for all else. An editor is run
+    One that is pixelwise or steady is applied to every frame, unless a propagator is named. Pictures of others are carried:
+    `propagate` None takes `restyle` for an editor that can be run again at will, and `analogy` for all else. An editor is run
     again wherever more than `lost` of the picture is no longer that of its last key frame, and after `longest` frames in any
     case; None takes the propagator's values for an editor that is quick, else 0.25 and what the editor says, or 120.
     """
@@ -24,11 +26,18 @@ class Analogy:
     lost: float | None = None
     longest: int | None = None
 
+    @property
+    def takes_anchor(self) -> bool:
+        """Whether key frames take their colours from the film's first frame: not those of an editor that gives equal colours."""
+        return self.editor is None or steadiness_of(self.editor) == "painted"
+
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
         """Return the edited clip, lazy. Raises `InputError` without an editor and without key frames."""
         propagate = self._propagator()
         if self.editor is None:
             return propagate(clip, keys.given(clip, edit), edit, run)
+        if self.propagate is None and suits(edit, self.editor):
+            return every_frame(clip, edit, self.editor, run)
         # A look changes the whole picture, however faint it is.
         edit = replace(edit, extent="global")
         pictures = self._pictures(clip, edit, run, propagate)
