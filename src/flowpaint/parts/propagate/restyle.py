@@ -157,7 +157,7 @@ class _Recursion:
 
     def _mix(self, a: Raw, b: Raw, weight_a: Array, weight_b: Array) -> Raw:
         """Return the mean of two pictures [H, W, 3] by weights [h, w], with the contrast that they have themselves."""
-        mean = cv2.GaussianBlur(weight_a / (weight_a + weight_b), (0, 0), 1.0)
+        mean = np.asarray(cv2.GaussianBlur(weight_a / (weight_a + weight_b), (0, 0), 1.0), np.float32)
         mixed = _blend(a, b, self._full(mean))
         if self.part.contrast == 0:
             return mixed
