@@ -86,6 +86,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "propagator": {
         "analogy": "flowpaint.parts.propagate:Analogy",
+        "restyle": "flowpaint.parts.propagate:Restyle",
         "warp": "flowpaint.parts.propagate:WarpChain",
         "freeze": "flowpaint.parts.propagate:Freeze",
         "ebsynth": "flowpaint.parts.propagate:EbSynth",

@@ -25,6 +25,7 @@ Raw: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Bits = Literal[8, 16]
 Extent = Literal["auto", "global", "local"]
 Task = Literal["words", "instruction", "reference", "sketch", "removal"]
+Steadiness = Literal["pixelwise", "steady", "painted"]
 
 
 def check_shape(**tensors: tuple[Tensor, str]) -> None:
