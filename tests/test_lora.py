@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -87,6 +87,7 @@ def mixed(half):
 CASES = {
     "kohya": lambda: (lora_files.kohya, unet_half(), text_half(), None),
     "kohya with alphas": lambda: (lora_files.kohya, unet_half(alpha=1.0), text_half(alpha=3.0), None),
+    "kohya for two text encoders": lambda: (partial(lora_files.kohya, start="lora_te1"), unet_half(), text_half(), None),
     "peft": lambda: (lora_files.peft, unet_half(), text_half(), None),
     "peft with alphas": lambda: (lora_files.peft, unet_half(alpha=1.0), text_half(alpha=3.0), metadata(2, 1.0, 3.0)),
     "peft without text_model": lambda: (lora_files.flat, unet_half(alpha=1.0), text_half(alpha=3.0), metadata(2, 1.0, 3.0)),
