@@ -248,14 +248,14 @@ def test_no_random_number_is_drawn(sd1, tmp_path):
 # --------------------------------------------------------------------------------------------------------- biases and DoRA
 
 
-def test_a_bias_of_a_change(sd1, tokens, tmp_path):
-    half = half_of(tiny_text(), ("fc1",))
+def test_a_bias_of_a_change_has_its_scale(sd1, tokens, tmp_path):
+    half = half_of(tiny_text(), ("fc1",), alpha=3.0)
     state, merged = lora_files.peft({}, half), merge(tiny_text(), half)
     for name in half:
         bias = torch.linspace(-1, 1, 32)
         state[f"text_encoder.text_model.{name}.lora_B.bias"] = bias
-        merged.get_submodule(name).bias.data += bias
-    model = with_lora(sd1, write(tmp_path / "l.safetensors", state))
+        merged.get_submodule(name).bias.data += 3.0 / 2 * bias
+    model = with_lora(sd1, write(tmp_path / "l.safetensors", state, metadata(2, 1.0, 3.0)))
     assert torch.allclose(model.embed(EDIT), read_by(merged, tokens), atol=1e-4)
 
 
