@@ -18,7 +18,8 @@ from flowpaint.jobs.store import size_of
 
 @pytest.fixture
 def store(tmp_path):
-    return JobStore(tmp_path / "data")
+    with JobStore(tmp_path / "data") as store:
+        yield store
 
 
 @pytest.fixture
@@ -75,11 +76,12 @@ def test_eight_workers_take_each_job_once(store):
     taken, lock = [], threading.Lock()
 
     def work(name):
-        mine = Queue(JobStore(store.folder))
-        while (job := mine.claim(name)) is not None:
-            with lock:
-                taken.append(job.id)
-            mine.finish(job, 0)
+        with JobStore(store.folder) as opened:
+            mine = Queue(opened)
+            while (job := mine.claim(name)) is not None:
+                with lock:
+                    taken.append(job.id)
+                mine.finish(job, 0)
 
     threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(8)]
     for thread in threads:
@@ -304,12 +306,13 @@ def test_of_two_who_remove_a_job_one_is_told_that_it_is_gone(store, queue, monke
     submit(store)
     job = queue.claim("w")
     queue.finish(job, 1)
-    whole, other = store.get, JobStore(store.folder)
+    whole = store.get
 
     def late(owner, key):
         found = whole(owner, key)
         if monkeypatch.undo() is None:
-            other.remove(owner, key)
+            with JobStore(store.folder) as other:
+                other.remove(owner, key)
         return found
 
     monkeypatch.setattr(store, "get", late)
@@ -393,9 +396,10 @@ def test_an_upload_that_takes_long_is_somebodys(store):
 
 def test_the_database_is_its_owners_alone_wherever_it_is(tmp_path):
     (tmp_path / "open").mkdir(mode=0o755)
-    store = JobStore(tmp_path / "open")
-    submit(store)
-    assert [one.name for one in store.folder.glob("jobs.db*") if one.stat().st_mode & 0o077] == []
+    with JobStore(tmp_path / "open") as store:
+        submit(store)
+        files = list(store.folder.glob("jobs.db*"))
+        assert len(files) == 3 and [one.name for one in files if one.stat().st_mode & 0o077] == []
 
 
 def test_files_of_cancelled_jobs_go(store, queue):
@@ -409,12 +413,14 @@ def test_files_of_cancelled_jobs_go(store, queue):
 
 def test_a_full_disk_is_said_and_nothing_is_half_written(store, queue):
     before = submit(store)
-    pages = store.database._connection().execute("PRAGMA page_count").fetchone()[0]
-    store.database._connection().execute(f"PRAGMA max_page_count = {pages}")
+    with store.database.reading() as tables:  # this thread alone uses the store: it is given the same connection each time
+        pages = tables.execute("PRAGMA page_count").fetchone()[0]
+        tables.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(WorkError, match="The disk is full"):
         for _ in range(50):
             store.submit("me", {"prompt": "x" * 4000}, request={}, name="o.mp4")
-    store.database._connection().execute("PRAGMA max_page_count = 1000000")
+    with store.database.reading() as tables:
+        tables.execute("PRAGMA max_page_count = 1000000")
     jobs = store.jobs("me")
     assert jobs[-1].id == before.id and all(states(store, one.id) == ["queued"] for one in jobs)
 
@@ -424,12 +430,13 @@ def test_a_store_is_opened_without_writing(store):
     key = submit(store).id
     with store.database.writing(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("flowpaint.jobs.database._WAIT_MS", 100)
-        assert JobStore(store.folder).get("me", key).state == "queued"
+        with JobStore(store.folder) as other:
+            assert other.get("me", key).state == "queued"
 
 
 def test_one_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch):
     """SQLite does not wait itself where two turn a new file to WAL together."""
-    real, refusals = Database._connection, []
+    real, refusals = Database._opened, []
 
     def busy(database):
         if len(refusals) < 3:
@@ -439,12 +446,14 @@ def test_one_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch)
             raise error
         return real(database)
 
-    monkeypatch.setattr(Database, "_connection", busy)
-    assert submit(JobStore(tmp_path / "data")).state == "queued" and len(refusals) == 3
+    monkeypatch.setattr(Database, "_opened", busy)
+    with JobStore(tmp_path / "data") as store:
+        assert submit(store).state == "queued" and len(refusals) == 3
 
 
 def test_a_store_of_another_version_is_refused(store, tmp_path):
-    store.database._connection().execute("PRAGMA user_version = 99")
+    with store.database.reading() as tables:
+        tables.execute("PRAGMA user_version = 99")
     with pytest.raises(WorkError, match="another version"):
         JobStore(store.folder)
     (tmp_path / "data" / "jobs.db").write_bytes(b"no database at all, and long enough to be looked at")
