@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import InputError, WorkError
+from ..outputs import make_folder, write_text
 from ..types import Measure
 from . import plot, tables
 from .aggregate import Summary
@@ -26,6 +27,7 @@ from .plot import clock, number
 
 Picture = npt.NDArray[np.uint8]
 
+_FORMAT = "flowpaint report 1"
 _EMBEDDED = 2 * 2**20  # bytes of a video up to which it goes into the page
 _EMBEDDED_IN_ALL = 8 * 2**20
 _TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm", ".mov": "video/quicktime", ".mkv": "video/x-matroska"}
@@ -89,10 +91,11 @@ def check_name(path: Path) -> None:
         raise InputError(f"The report {str(path)!r} is no web page. Give a name that ends in .html.")
 
 
-def write_report(path: Path, report: Report) -> tuple[Path, Path, Path]:
+def write_report(path: Path, report: Report, *, overwrite: bool = True) -> tuple[Path, Path, Path]:
     """The files written: the page at `path`, and its numbers as .json and .csv of the same name.
 
-    Raises `InputError` where `path` does not end in .html, `WorkError` where a file cannot be written.
+    Raises `InputError` for what is no regular file, without `overwrite` for what is there, and where `path` does not end in
+    .html, `WorkError` where a file cannot be written.
     """
     check_name(path)
     report = replace(report, cards=tuple(_told_apart(_finite(card) for card in report.cards)))
@@ -103,9 +106,9 @@ def write_report(path: Path, report: Report) -> tuple[Path, Path, Path]:
         lambda: to_csv(report),
     )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         for file, text in zip(files, writers, strict=True):
-            file.write_text(text(), "utf-8", newline="")
+            write_text(file, text(), overwrite=overwrite)
     except OSError as error:
         raise WorkError(f"The report cannot be written to {path}: {error}. Give another place, or make room.") from error
     return files
@@ -122,10 +125,19 @@ def read_cards(path: Path) -> tuple[Card, ...]:
         ) from error
 
 
+def is_report(path: Path) -> bool:
+    """Return whether the numbers beside the page at `path` say that a report was written there."""
+    numbers = path.with_suffix(".json")
+    try:
+        return numbers.is_file() and json.loads(numbers.read_text("utf-8"))["format"] == _FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def to_dict(report: Report) -> dict[str, Any]:
     """All of a report but its pictures, as values that JSON holds. `Card.from_dict` reads each of "cards"."""
     return {
-        "format": "flowpaint report 1",
+        "format": _FORMAT,
         "title": report.title,
         "subtitle": report.subtitle,
         "cards": [card.to_dict() for card in report.cards],

@@ -63,7 +63,7 @@ def assemble(
     with writing(out), replacing(out, overwrite=overwrite) as part, ExitStack() as stack:
         origin = stack.enter_context(open_origin(clip))
         orders = [_shown_order(path) for path in segments]
-        timeline = timeline_of(clip, origin, orders)
+        timeline = timeline_of(instants_of(clip), origin, orders)
         file = av.open(address(part), "w", format=target.container, options=muxer_options(target, timeline.time_base, origin))
         stack.callback(close_quietly, file)
         video = add_video(file, address(segments[0]), target, timeline.time_base)
@@ -90,10 +90,17 @@ def _shown_order(segment: Path) -> list[int]:
     return [rank[tick] for tick in pts if tick is not None]
 
 
-def timeline_of(clip: Clip, origin: InputContainer | None, orders: Sequence[Sequence[int]]) -> Timeline:
-    """Return when the clip's frames are shown; `orders` has, for each segment, its frames in the order of their packets."""
+def instants_of(clip: Clip) -> list[Fraction]:
+    """Return when the clip's frames begin in the output, and when the last one ends, in seconds."""
     shift = shift_of(clip)
-    instants = [time + shift for time in (*clip.times, clip.end)]
+    return [time + shift for time in (*clip.times, clip.end)]
+
+
+def timeline_of(instants: Sequence[Fraction], origin: InputContainer | None, orders: Sequence[Sequence[int]]) -> Timeline:
+    """Return when frames are shown that begin at `instants` (seconds), the last of which is the end.
+
+    `orders` has, for each segment, its frames in the order of their packets.
+    """
     time_base = _time_base(instants, origin)
     delay = max(place - frame for order in orders for place, frame in enumerate(order))
     return Timeline(time_base, [round(instant / time_base) for instant in instants], delay)

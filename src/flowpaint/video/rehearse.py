@@ -15,7 +15,7 @@ from .border import Packet, Warn, close_quietly, codec_name, ignore
 from .copied import Copied, left_out, open_origin
 from .encode import sample_segment
 from .encoding import Encoding, Sound, Target
-from .mux import add_video, muxer_options, shift_of, timeline_of
+from .mux import add_video, instants_of, muxer_options, shift_of, timeline_of
 
 
 def rehearse(clip: Clip, out: Path, target: Target, encoding: Encoding, *, warn: Warn = ignore) -> frozenset[int]:
@@ -78,7 +78,7 @@ class _Stage:
         with ExitStack() as stack:
             origin = stack.enter_context(open_origin(clip))
             segment = io.BytesIO(sample_segment(target))
-            timeline = timeline_of(clip, origin, [[0]])
+            timeline = timeline_of(instants_of(clip)[:2], origin, [[0]])
             options = muxer_options(target, timeline.time_base, origin, faststart=False)
             file = av.open(io.BytesIO(), "w", format=target.container, options=options)
             stack.callback(close_quietly, file)
