@@ -171,9 +171,7 @@ def compare(
         method: plan_job(kind, source, prompt=prompt, method=method, style=style, keyframes=keyframes, **options)
         for method in dict.fromkeys(methods)
     }
-    for method, (job, _) in jobs.items():  # all of them, before the first one takes hours
-        if not is_made(job, path := folder / f"{method}.mp4"):
-            check_files(replace(job, output=str(path)), overwrite=overwrite)
+    _check_videos({folder / f"{method}.mp4": job for method, (job, _) in jobs.items()}, overwrite=overwrite)
     cards: dict[str, Card] = {}
     cases: dict[str, Case] = {}
     videos: dict[str, Path] = {}
@@ -188,18 +186,29 @@ def compare(
         case = case_of(videos[method], result.prepared.clip, shots=result.prepared.shots, **about)
         cases[method] = replace(case, peak_memory=None)
         through = judges.through(result.prepared.clip, result.prepared.device)
-        with keeping(result.job.policy()):
-            cards[method] = judging.judge(
-                cases[method],
-                judges.metrics,
-                through=through,
-                label=method,
-                needed=judges.needed,
-                recipe=result.job.to_dict(),
-                progress=progress,
-            )
+        cards[method] = _judged(result, cases[method], judges, through, label=method, progress=progress)
     title = f"{prompt or 'Edited key frames'}: {', '.join(cards)}"
     return Verdict(title=title, subtitle=_named(source), cards=cards, cases=cases, through=through, videos=videos, notes=(_NOTE,))
+
+
+def _judged(result: Result, case: Case, judges: Judges, through: Pass, *, label: str, progress: judging.Progress | None) -> Card:
+    with keeping(result.job.policy()):
+        return judging.judge(
+            case,
+            judges.metrics,
+            through=through,
+            label=label,
+            needed=judges.needed,
+            recipe=result.job.to_dict(),
+            progress=progress,
+        )
+
+
+def _check_videos(jobs: Mapping[Path, Job], *, overwrite: bool) -> None:
+    """Raise `InputError` where a job may not write its video: for all of them, before the first one takes hours."""
+    for path, job in jobs.items():
+        if not is_made(job, path):
+            check_files(replace(job, output=str(path)), overwrite=overwrite)
 
 
 def _made(result: Result, path: Path, progress: judging.Progress | None, *, overwrite: bool) -> Path:

@@ -1,5 +1,6 @@
 """`Verdict`: what judging found, ready to be read, printed or written as a page."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from ..evaluation.aggregate import Summary
 from ..evaluation.card import Card
-from ..evaluation.page import Report, check_name, is_report, to_dict, write_report
+from ..evaluation.page import Report, check_name, to_dict, write_report
 from ..evaluation.strips import strips, worst
 from ..moments import Case, Pass
 from ..outputs import check_file
@@ -88,6 +89,15 @@ def check_report(path: Path | None, *, overwrite: bool = False, renew: bool = Fa
     if path is None:
         return
     check_name(path)
-    overwrite = overwrite or (renew and is_report(path))
+    overwrite = overwrite or (renew and _is_report(path))
     for file in (path, path.with_suffix(".json"), path.with_suffix(".csv")):
         check_file(file, overwrite=overwrite)
+
+
+def _is_report(path: Path) -> bool:
+    """Whether the numbers beside the page at `path` say that flowpaint wrote it."""
+    numbers = path.with_suffix(".json")
+    try:
+        return numbers.is_file() and json.loads(numbers.read_text("utf-8"))["format"].startswith("flowpaint report")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False

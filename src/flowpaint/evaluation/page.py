@@ -27,7 +27,6 @@ from .plot import clock, number
 
 Picture = npt.NDArray[np.uint8]
 
-_FORMAT = "flowpaint report 1"
 _EMBEDDED = 2 * 2**20  # bytes of a video up to which it goes into the page
 _EMBEDDED_IN_ALL = 8 * 2**20
 _TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm", ".mov": "video/quicktime", ".mkv": "video/x-matroska"}
@@ -86,7 +85,7 @@ class Report:
 
 
 def check_name(path: Path) -> None:
-    """Nothing, for the name of a web page. Raises `InputError` for another."""
+    """Raise `InputError` unless `path` is named like a web page."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"The report {str(path)!r} is no web page. Give a name that ends in .html.")
 
@@ -94,8 +93,7 @@ def check_name(path: Path) -> None:
 def write_report(path: Path, report: Report, *, overwrite: bool = True) -> tuple[Path, Path, Path]:
     """The files written: the page at `path`, and its numbers as .json and .csv of the same name.
 
-    Raises `InputError` for what is no regular file, without `overwrite` for what is there, and where `path` does not end in
-    .html, `WorkError` where a file cannot be written.
+    Raises `InputError` where `path` does not end in .html or one may not be replaced, `WorkError` where one cannot be written.
     """
     check_name(path)
     report = replace(report, cards=tuple(_told_apart(_finite(card) for card in report.cards)))
@@ -125,19 +123,10 @@ def read_cards(path: Path) -> tuple[Card, ...]:
         ) from error
 
 
-def is_report(path: Path) -> bool:
-    """Return whether the numbers beside the page at `path` say that a report was written there."""
-    numbers = path.with_suffix(".json")
-    try:
-        return numbers.is_file() and json.loads(numbers.read_text("utf-8"))["format"] == _FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
 def to_dict(report: Report) -> dict[str, Any]:
     """All of a report but its pictures, as values that JSON holds. `Card.from_dict` reads each of "cards"."""
     return {
-        "format": _FORMAT,
+        "format": "flowpaint report 1",
         "title": report.title,
         "subtitle": report.subtitle,
         "cards": [card.to_dict() for card in report.cards],
@@ -175,11 +164,8 @@ def to_csv(report: Report) -> str:
 
 def _named(measures: Mapping[str, Measure], name: str) -> tuple[str, str, str, str]:
     one = measures.get(name)
-    return (name, one.title, one.unit, _better(one)) if one else (name, "", "", "")
-
-
-def _better(measure: Measure) -> str:
-    return {True: "higher", False: "lower", None: ""}[measure.higher_is_better]
+    better = {True: "higher", False: "lower", None: ""}
+    return (name, one.title, one.unit, better[one.higher_is_better]) if one else (name, "", "", "")
 
 
 def _finite(card: Card) -> Card:
