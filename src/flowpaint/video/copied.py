@@ -15,7 +15,7 @@ from av.subtitles.stream import SubtitleStream
 from ..errors import FULL, WorkError
 from ..types import Clip
 from .border import Packet, Warn, address, clock_zero, codec_name, ignore, reading
-from .encoding import Encoding, supported
+from .encoding import Encoding, takes
 from .index import video_stream
 from .sound import AacRecoder
 from .subtitles import SubtitleRecoder, can_recode
@@ -83,7 +83,7 @@ class Copied:
         elif stream.type == "attachment" and self._file.format.name == "matroska":
             self._file.add_stream_from_template(stream)  # fonts of subtitles; they have no packets
             return
-        elif stream.disposition & Disposition.attached_pic and codec_name(stream) in self._file.supported_codecs:
+        elif stream.disposition & Disposition.attached_pic and takes(self._file.format.name, stream):
             convert = self._copy(stream)  # the cover
         elif not (stream.type == "data" and "timecode" in stream.metadata):  # MP4 and MOV make that track of the tag themselves
             self._warn(left_out(stream, self._file.format.name))
@@ -106,10 +106,9 @@ class Copied:
         return recoder
 
     def _subtitles(self, stream: Stream) -> Convert | None:
-        name = codec_name(stream)
-        if name in self._file.supported_codecs:
+        if takes(self._file.format.name, stream):
             return self._copy(stream)
-        if not can_recode(name, self._file.format.name):
+        if not can_recode(codec_name(stream), self._file.format.name):
             self._warn(left_out(stream, self._file.format.name))
             return None
         assert isinstance(stream, SubtitleStream)
@@ -259,7 +258,7 @@ def left_out(stream: Stream, container: str) -> str:
     else:
         kind = {"data": "Data", "video": "Video", "audio": "Sound"}.get(stream.type, "Unknown")
         return f"{kind} track {index} ({name}) is left out: one picture, sound, subtitles, fonts and covers go along."
-    is_kept = container != "matroska" and (stream.type == "attachment" or name in supported("matroska"))
+    is_kept = container != "matroska" and (stream.type == "attachment" or takes("matroska", stream))
     return f"The output cannot hold {what}. It is left out{'; .mkv would keep it' if is_kept else ''}."
 
 

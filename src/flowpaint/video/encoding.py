@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import av
+from av.stream import Stream
 
 from ..errors import ConfigError, InputError, nearest
 from ..types import Clip, ColourTags
@@ -107,6 +108,16 @@ def supported(container: str) -> set[str]:
     """Names of the codecs that a container can hold."""
     with av.open(io.BytesIO(), "w", format=container) as probe:
         return set(probe.supported_codecs)
+
+
+def takes(container: str, stream: Stream) -> bool:
+    """Whether a container can hold packets of the stream's codec. (Some codecs have several names; this asks for none.)"""
+    with av.open(io.BytesIO(), "w", format=container) as probe:
+        try:
+            probe.add_stream_from_template(stream, opaque=True)
+        except (ValueError, av.FFmpegError):
+            return False
+    return True
 
 
 def formats_of(encoder: str) -> list[str]:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import cast
 
 import av
+from av.stream import Stream
 
 from ..errors import InputError
 from ..types import Clip
 from .border import Packet, Warn, close_quietly, codec_name, ignore
 from .copied import Copied, left_out, open_origin
 from .encode import sample_segment
-from .encoding import Encoding, Sound, Target
+from .encoding import Encoding, Sound, Target, supported
 from .mux import add_video, instants_of, muxer_options, shift_of, timeline_of
 
 
@@ -26,30 +27,34 @@ def rehearse(clip: Clip, out: Path, target: Target, encoding: Encoding, *, warn:
     """
     if clip.origin is None:
         return frozenset()
-    stage = _Stage(clip=clip, target=target, encoding=encoding)
-    warnings: list[str] = []
-    refused: set[int] = set()
+    stage, warnings = _Stage(clip=clip, target=target, encoding=encoding), list[str]()
+    refused: dict[int, str] = {}
     if stage.refusal(warn=warnings.append) is not None:
-        warnings.clear()
-        with open_origin(clip) as origin:
-            streams = [] if origin is None else list(origin.streams)
-            for stream in streams:
-                alone = frozenset(one.index for one in streams) - {stream.index}
-                if stage.refusal(alone) is None:
-                    continue
-                if stream.type == "audio":
-                    name = "aac" if encoding.audio == "aac" else codec_name(stream)
-                    whose = f"the sound of {clip.origin.path} ({name})" if encoding.audio == "copy" else f"{name} sound"
-                    raise InputError(f"{out.suffix} files cannot hold {whose}. {_remedy(stage, alone)}")
-                refused.add(stream.index)
-                warnings.append(left_out(stream, target.container))
+        refused = _leave_out(stage, out)
+        warnings = list(refused.values())
         if (reason := stage.refusal(refused, warn=warnings.append)) is not None:
-            raise InputError(
-                f"{out.suffix} files cannot hold what {clip.origin.path} holds ({reason}). {_remedy(stage, refused)}"
-            )
+            whole = f"{out.suffix} files cannot hold all tracks of {clip.origin.path} together ({reason})"
+            raise InputError(f"{whole}. {_remedy(stage, refused)}")
     for message in warnings:
         warn(message)
     return frozenset(refused)
+
+
+def _leave_out(stage: "_Stage", out: Path) -> dict[int, str]:
+    """For each stream that is refused when it is the only one a warning that it is left out. Raises `InputError` for sound."""
+    with open_origin(stage.clip) as origin:
+        streams = [] if origin is None else list(origin.streams)
+        every = {stream.index for stream in streams}
+        reasons = {stream.index: stage.refusal(every - {stream.index}) for stream in streams}
+        refused = {
+            stream.index: left_out(stream, stage.target.container)
+            for stream in streams
+            if reasons[stream.index] is not None and stream.type != "audio"
+        }
+        for stream in streams:
+            if stream.type == "audio" and (reason := reasons[stream.index]) is not None:
+                raise InputError(f"{_about_sound(stage, stream, out, reason)}. {_remedy(stage, refused)}")
+    return refused
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,6 +98,16 @@ class _Stage:
                 file.mux_one(packet)
             copied.write_sample()
             file.close()
+
+
+def _about_sound(stage: _Stage, stream: Stream, out: Path, reason: str) -> str:
+    """What is wrong with a sound track that was refused, as the beginning of a message."""
+    sound = f"the sound of {stage.clip.origin.path if stage.clip.origin else 'the clip'} ({codec_name(stream)})"
+    if stage.encoding.audio == "copy":
+        return f"{out.suffix} files cannot hold {sound}"
+    if "aac" not in supported(stage.target.container):
+        return f"{out.suffix} files cannot hold aac sound"
+    return f"T{sound[1:]} cannot be coded as aac ({reason})"
 
 
 def _remedy(stage: _Stage, refused: Collection[int]) -> str:

@@ -14,7 +14,7 @@ class AacRecoder:
         added = file.add_stream("aac", rate=self._rate())
         assert isinstance(added, av.AudioStream)
         self.added = added
-        self.added.codec_context.layout = stream.layout.name
+        self.added.codec_context.layout = _layout(stream)
         self.added.bit_rate = 96_000 * max(1, stream.layout.nb_channels)
 
     def _rate(self) -> int:
@@ -35,3 +35,9 @@ class AacRecoder:
             frames = []
         packets = [coded for frame in frames for coded in self.added.encode(frame)]
         return packets if packet is not None else [*packets, *self.added.encode(None)]
+
+
+def _layout(stream: av.AudioStream) -> str:
+    """The track's own layout; the usual one of so many channels where it says no more than how many there are."""
+    unsaid = f"{stream.layout.nb_channels} channels"
+    return f"{stream.layout.nb_channels}c" if stream.layout.name == unsaid else stream.layout.name
