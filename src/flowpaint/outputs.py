@@ -227,7 +227,7 @@ def replace_folder(made: Path, path: Path, *, overwrite: bool = True) -> None:
     """
     _check_replaced_folder(path, overwrite=overwrite)
     target = followed(path)
-    near = made if made.stat().st_dev == target.absolute().parent.stat().st_dev else _copied(made, target)
+    near = made if _on_one_disk(made, target.absolute().parent) else _copied(made, target)
     try:
         _check_replaced_folder(path, overwrite=overwrite)  # copying may have taken minutes
         if target.is_dir():
@@ -237,6 +237,10 @@ def replace_folder(made: Path, path: Path, *, overwrite: bool = True) -> None:
         if near != made:
             _delete(near)
         raise
+
+
+def _on_one_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
 
 
 def _copied(made: Path, target: Path) -> Path:

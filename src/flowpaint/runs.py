@@ -176,7 +176,7 @@ def held(path: Path) -> Iterator[None]:
 
 def _locked(path: Path) -> int | None:
     """A handle of the folder at `path`, made and locked; None where this system locks no folders."""
-    if path.exists() and not path.is_dir():
+    if os.path.lexists(path) and not path.is_dir():
         raise _no_run_folder(path)
     while True:
         with _disk(path):

@@ -185,7 +185,7 @@ def _report(job: "Job") -> dict[str, Any] | None:
     base, _, name = job.output.rstrip("/").rpartition("/")
     path = f"{base}/{Files.of(name).report}" if remote.is_url(job.output) else str(Files.of(job.output).report)
     try:
-        is_there = remote.exists(path) if remote.is_url(path) else Path(path).is_file()  # a pipe would be waited at
+        is_there = remote.kind(path) == "file" if remote.is_url(path) else Path(path).is_file()  # a pipe would be waited at
         found = json.loads(remote.read_text(path)) if is_there else {}
         same = _told(found["job"]) == _told(_absolute(job).to_dict())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, VideoError):
