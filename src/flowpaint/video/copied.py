@@ -60,7 +60,7 @@ class Copied:
         warn: Warn = ignore,
     ) -> None:
         self._clip, self._origin, self._file, self._shift, self._warn = clip, origin, file, shift, warn
-        self._comment = encoding.comment
+        self._comment, self._audio = encoding.comment, encoding.audio
         self._tracks: dict[int, Convert] = {}
         self._zero = Fraction(0)
         if origin is not None:
@@ -119,11 +119,15 @@ class Copied:
     def _copy(self, stream: Stream) -> Convert:
         added = self._file.add_stream_from_template(stream, opaque=True)
         _carry_tags(stream, added)
+        before: int | None = None
 
         def convert(packet: Packet | None) -> list[Packet]:
+            nonlocal before
             if packet is None:
                 return []
-            packet.stream = added
+            if stream.type == "audio" and not packet.duration and packet.dts is not None and before is not None:
+                packet.duration = packet.dts - before  # MP4 hides a last packet that lasts no time
+            packet.stream, before = added, packet.dts
             return [packet]
 
         return convert
@@ -185,9 +189,10 @@ class Copied:
         except av.FFmpegError as error:
             if error.errno in FULL:
                 raise
-            remedy = "Use --audio aac, or --audio none" if stream.type == "audio" else "Write to another kind of file"
+            remedy = f"Use --audio {'aac' if self._audio == 'copy' else 'copy'}, or --audio none"
+            remedy = remedy if stream.type == "audio" else "Write to another kind of file"
             raise WorkError(
-                f"Track {stream.index} ({codec_name(stream)}) cannot be copied ({error.strerror}). "
+                f"Track {stream.index} ({codec_name(stream)}) cannot be written ({error.strerror}). "
                 f"{remedy}; what is finished of the video is kept."
             ) from error
 
@@ -253,8 +258,10 @@ def left_out(stream: Stream, container: str) -> str:
     name, index = codec_name(stream), stream.index
     if stream.disposition & Disposition.attached_pic:
         what = f"the cover, track {index} ({name})"
-    elif stream.type in ("subtitle", "attachment"):
-        what = f"{'subtitle track' if stream.type == 'subtitle' else 'the attached file in track'} {index} ({name})"
+    elif stream.type == "subtitle":
+        what = f"subtitle track {index} ({name})"
+    elif stream.type == "attachment":
+        what = f"the attached file {stream.metadata.get('filename', index)}"
     else:
         kind = {"data": "Data", "video": "Video", "audio": "Sound"}.get(stream.type, "Unknown")
         return f"{kind} track {index} ({name}) is left out: one picture, sound, subtitles, fonts and covers go along."

@@ -15,7 +15,7 @@ from av.container import InputContainer, OutputContainer
 from ..errors import WorkError
 from ..outputs import replacing
 from ..types import Clip
-from .border import Packet, address, close_quietly, writing
+from .border import Packet, Warn, address, close_quietly, ignore, writing
 from .copied import Copied, kept_tags, open_origin
 from .encode import set_tags
 from .encoding import Encoding, Target
@@ -52,6 +52,7 @@ def assemble(
     *,
     refused: Collection[int] = (),
     overwrite: bool = True,
+    warn: Warn = ignore,
 ) -> None:
     """Write `out` from its segments, with the sound, subtitles, chapters and metadata of the clip's origin.
 
@@ -67,7 +68,7 @@ def assemble(
         file = av.open(address(part), "w", format=target.container, options=muxer_options(target, timeline.time_base, origin))
         stack.callback(close_quietly, file)
         video = add_video(file, address(segments[0]), target, timeline.time_base)
-        copied = Copied(clip, origin, file, encoding=encoding, shift=shift_of(clip), refused=refused)
+        copied = Copied(clip, origin, file, encoding=encoding, shift=shift_of(clip), refused=refused, warn=warn)
         copied.carry_metadata(video)
         for packet in _packets(segments, orders, timeline):
             copied.write_until((packet.dts or 0) * timeline.time_base)

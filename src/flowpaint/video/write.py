@@ -50,10 +50,22 @@ def write(
                 sign(folder / "frames")
                 replace_folder(folder / "frames", out, overwrite=overwrite)
             return
-        target = resolve(clip, out, encoding, warn)
-        refused = rehearse(clip, out, target, encoding, warn=warn)
+        target, once = resolve(clip, out, encoding, warn), _once(warn)
+        refused = rehearse(clip, out, target, encoding, warn=once)
         files = encode_segments(clip, folder, target, chunk=chunk, progress=progress)
-        assemble(clip, files, out, target, encoding, refused=refused, overwrite=overwrite)
+        assemble(clip, files, out, target, encoding, refused=refused, overwrite=overwrite, warn=once)
+
+
+def _once(warn: Warn) -> Warn:
+    """The same, which says nothing twice."""
+    said: set[str] = set()
+
+    def told(message: str) -> None:
+        if message not in said:
+            said.add(message)
+            warn(message)
+
+    return told
 
 
 @contextmanager
