@@ -12,11 +12,25 @@ from flowpaint import seams
 
 SOURCE = Path(flowpaint.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "carry", "regression", "enlarge", "labels", "inpainting"}
+GROUND = {
+    "types",
+    "errors",
+    "warp",
+    "colour",
+    "timecode",
+    "smoothing",
+    "carry",
+    "regression",
+    "enlarge",
+    "labels",
+    "inpainting",
+    "outputs",
+}
 CORE = GROUND | {"seams", "moments", "hints", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
     "types": {"errors"},
     "errors": set(),
+    "outputs": {"errors"},
     "warp": {"types", "errors"},
     "colour": {"types", "errors", "warp"},
     "carry": {"types", "errors", "warp", "colour"},
@@ -36,7 +50,7 @@ MAY = {
     "runs": GROUND,
     "report": GROUND,
     "register": GROUND,
-    "video": {"types", "errors"},
+    "video": {"types", "errors", "outputs"},
     "scenes": GROUND | {"seams"},
     "align": CORE,
     "diffusion": {"types", "errors", "warp", "smoothing", "weights", "seams", "hints", "networks", "colour"},

@@ -4,13 +4,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Unpack
 
-from .. import video
 from ..timecode import clock
 from ..video.encoding import resolve
+from .files import check_writing, run_folder
 from .job import WITHOUT_KEYS
 from .prepare import has_image_model
 from .render import side_by_side
-from .result import CHUNK, Files, Result, Saving, run_folder
+from .result import CHUNK, Result, Saving
 
 # Seconds for a million pixels on two cores. Analogy from docs/benchmarks.md (0.98 at 720p, 1.4 at 512x512), colorize timed at
 # 720p; the rest are guesses.
@@ -30,10 +30,9 @@ def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
     Raises what `Result.save` would raise before it starts to work.
     """
     prepared, job = result.prepared, result.job
-    clip, files = prepared.clip, Files.of(job.output)
+    clip = prepared.clip
     shown = side_by_side(clip, clip) if job.side_by_side else clip
-    encoding = job.encoded()
-    video.check(shown, files.video, encoding, overwrite=saving.get("overwrite", False), warn=prepared.notes.warn)
+    files = check_writing(job, shown, overwrite=saving.get("overwrite", False), warn=prepared.notes.warn)
     makes = getattr(prepared.method, "editor", None) is not None or has_image_model(prepared.method)
     edits = job.kind not in WITHOUT_KEYS and makes
     given = sorted(index + prepared.first for index in prepared.keyframes)

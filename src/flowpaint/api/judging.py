@@ -11,12 +11,14 @@ from ..errors import ConfigError, InputError, nearest
 from ..evaluation import judge as judging
 from ..evaluation.card import Card
 from ..moments import Case, Pass
+from ..outputs import make_folder
 from ..seams import FlowEstimator, Metric
 from ..timecode import span
 from ..types import Clip, from_raw, to_raw
 from ..warp import resize
 from ..weights import DEFAULT_POLICY, Policy, keeping
 from .calls import KeyFrames, Options, plan_job
+from .files import check_files
 from .job import Job, Kind, recorded
 from .prepare import check_parts, on_screen, resolve_device
 from .result import Result
@@ -152,54 +154,73 @@ def compare(
     metrics: str = "all",
     metric_settings: Sequence[str] = (),
     source_prompt: str = "",
+    overwrite: bool = False,
     progress: judging.Progress | None = None,
     **options: Unpack[Options],
 ) -> Verdict:
     """The verdict on the same edit by several `methods`, a card each; their videos are written to `folder`.
 
-    `options` are those of `flowpaint.edit`. A method whose video is there, made by the same job, is not run again. Raises as
-    `edit` and `evaluate` do.
+    `options` are those of `flowpaint.edit`. A method whose video is there, made by the same job, is not run again; other files
+    are replaced with `overwrite` only. Raises as `edit` and `evaluate` do.
     """
     judges = choose_judges(metrics, metric_settings)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     kind: Kind = "edit" if prompt or style else "propagate"
+    jobs = {
+        method: plan_job(kind, source, prompt=prompt, method=method, style=style, keyframes=keyframes, **options)
+        for method in dict.fromkeys(methods)
+    }
+    _check_videos({folder / f"{method}.mp4": job for method, (job, _) in jobs.items()}, overwrite=overwrite)
     cards: dict[str, Card] = {}
     cases: dict[str, Case] = {}
     videos: dict[str, Path] = {}
     through: Pass | None = None
-    for method in dict.fromkeys(methods):
-        job, given = plan_job(kind, source, prompt=prompt, method=method, style=style, keyframes=keyframes, **options)
+    for method, (job, given) in jobs.items():
         with keeping(job.policy()):
             judges.check()
         result = Result(job, given)
-        videos[method] = _made(result, folder / f"{method}.mp4", progress)
+        videos[method] = _made(result, folder / f"{method}.mp4", progress, overwrite=overwrite)
         about = About(prompt=prompt, source_prompt=source_prompt, mask=result.prepared.mask)
         # One process makes them all: its peak memory tells nothing of the later ones.
         case = case_of(videos[method], result.prepared.clip, shots=result.prepared.shots, **about)
         cases[method] = replace(case, peak_memory=None)
         through = judges.through(result.prepared.clip, result.prepared.device)
-        with keeping(result.job.policy()):
-            cards[method] = judging.judge(
-                cases[method],
-                judges.metrics,
-                through=through,
-                label=method,
-                needed=judges.needed,
-                recipe=result.job.to_dict(),
-                progress=progress,
-            )
+        cards[method] = _judged(result, cases[method], judges, through, label=method, progress=progress)
     title = f"{prompt or 'Edited key frames'}: {', '.join(cards)}"
     return Verdict(title=title, subtitle=_named(source), cards=cards, cases=cases, through=through, videos=videos, notes=(_NOTE,))
 
 
-def _made(result: Result, path: Path, progress: judging.Progress | None) -> Path:
+def _judged(result: Result, case: Case, judges: Judges, through: Pass, *, label: str, progress: judging.Progress | None) -> Card:
+    with keeping(result.job.policy()):
+        return judging.judge(
+            case,
+            judges.metrics,
+            through=through,
+            label=label,
+            needed=judges.needed,
+            recipe=result.job.to_dict(),
+            progress=progress,
+        )
+
+
+def _check_videos(jobs: Mapping[Path, Job], *, overwrite: bool) -> None:
+    """Raise `InputError` where a job may not write its video: for all of them, before the first one takes hours."""
+    for path, job in jobs.items():
+        if not is_made(job, path):
+            check_files(replace(job, output=str(path)), overwrite=overwrite)
+
+
+def _made(result: Result, path: Path, progress: judging.Progress | None, *, overwrite: bool) -> Path:
     """The video of `result` at `path`: the one that is there, where the same job made it."""
+    return path if is_made(result.job, path) else result.save(path, overwrite=overwrite, progress=progress)
+
+
+def is_made(job: Job, path: Path) -> bool:
+    """Whether the video at `path` is there, made by `job`."""
     kept = recorded_in(path) if path.exists() else None
-    wanted = replace(result.job, output=str(path)).named(lambda name: Path(name).name)
-    if kept is not None and kept.named(lambda name: Path(name).name) == wanted:
-        return path
-    return result.save(path, overwrite=True, progress=progress)
+    wanted = replace(job, output=str(path)).named(lambda name: Path(name).name)
+    return kept is not None and kept.named(lambda name: Path(name).name) == wanted
 
 
 def case_of(

@@ -198,6 +198,9 @@ def colorize(
 def resume(
     *,
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: OUTPUT.run.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to another file.")] = None,
+    audio: Annotated[str | None, typer.Option(help="copy, aac or none, in place of what was said.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     machines: Machines,
     manners: Manners,
 ) -> None:
@@ -206,7 +209,7 @@ def resume(
         from .. import api
 
         executor = machines.chosen()
-        result, saving = api.resume(folder)
+        result, saving = api.resume(folder, output=output, audio=audio, overwrite=overwrite)
         talk.run = folder
         _save(result, talk, {**saving, "executor": executor})
 

@@ -17,6 +17,18 @@ from ..runs import synced
 from .database import Database
 from .records import ENDED, Asset, Event, Record, State, Unknown
 
+_PLACES = ("assets", "jobs", "incoming")
+
+
+def check_data_folder(folder: Path) -> None:
+    """Raise `InputError` where a new store would share `folder` with files of others, which tidying it could take for strays."""
+    if (folder / "jobs.db").is_file() or not folder.is_dir():
+        return
+    for one in sorted(folder.iterdir()):
+        is_empty_place = one.name in _PLACES and one.is_dir() and not any(one.iterdir())
+        if not is_empty_place and one.suffix not in (".lock", ".pid"):
+            raise InputError(f"{folder} holds other files ({one.name}). Choose a new or an empty folder with --data.")
+
 
 class JobStore:
     """The jobs and assets in a folder, which several processes may have open. `close` it, or use it in a `with` block.
@@ -27,7 +39,7 @@ class JobStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for place in (folder, folder / "assets", folder / "jobs", folder / "incoming"):
+        for place in (folder, *(folder / name for name in _PLACES)):
             try:
                 place.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:

@@ -1,13 +1,17 @@
 """A clip encoded in closed segments: each is a file that is there complete or not at all."""
 
+import io
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
 import av
 import cv2
+import numpy as np
 from av.container import OutputContainer
 
 from ..errors import VideoError
@@ -20,6 +24,7 @@ from .read import FrameSource, Turn, tags_of
 
 _TICK = Fraction(1, 1000)  # Matroska's; frame n of a segment stands at tick n, only the order counts
 _EARLY = 64  # frames: no encoder decodes further ahead
+_SMALL = 64  # pixels: the least that every encoder takes
 
 
 def encode_segments(clip: Clip, folder: Path, target: Target, *, chunk: int = 48, progress: Progress = silent) -> list[Path]:
@@ -37,6 +42,19 @@ def encode_segments(clip: Clip, folder: Path, target: Target, *, chunk: int = 48
         progress("write", frames.stop, len(clip))
         files.append(path)
     return files
+
+
+@lru_cache(maxsize=4)
+def sample_segment(target: Target) -> bytes:
+    """Return a segment with one small grey frame in it, encoded as `target` says: all that a muxer asks of the video."""
+    small, held = replace(target, width=_SMALL, height=_SMALL), io.BytesIO()
+    with writing(Path("a sample")), av.open(held, "w", format="matroska") as container:
+        stream = _add_stream(container, small)
+        frame = from_rgb(np.full((_SMALL, _SMALL, 3), 128, np.uint8), small.pixel_format, small.colour)
+        frame.pts, frame.time_base = 0, 1 / small.rate
+        set_tags(frame, small)
+        _mux(container, [*stream.encode(frame), *stream.encode(None)], 0)
+    return held.getvalue()
 
 
 def _encode(clip: Clip, frames: range, path: Path, target: Target, *, original: "Original | None", progress: Progress) -> None:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..outputs import check_file, check_folder, replace_folder, sign
 from ..types import Clip
 from .border import Progress, Warn, ignore, silent, writing
+from .check import refuse_input
 from .encode import encode_segments
-from .encoding import Encoding, refuse_input, resolve
+from .encoding import Encoding, resolve
 from .mux import assemble
 from .picture import write_picture
+from .rehearse import rehearse
 
 
 def write(
@@ -19,6 +22,7 @@ def write(
     out: str | Path,
     *,
     encoding: Encoding = Encoding(),  # noqa: B008 - frozen
+    overwrite: bool = True,
     segments: Path | None = None,
     chunk: int = 48,
     progress: Progress = silent,
@@ -30,19 +34,38 @@ def write(
     that is there already is not pulled again, so the same call goes on where an interrupted one stopped, and what is decoded
     from the result does not depend on the interruptions. Without `segments` a temporary folder is used and removed.
     Time stamps, tags, sound, subtitles, chapters and metadata are those of the clip and its origin (see `assemble`).
-    The output appears complete or not at all. An existing one is replaced: `check` asks first.
+    The output appears complete or not at all. An existing one is replaced if `overwrite` says so and it is a regular file,
+    or a folder that holds nothing but pictures written here; that is looked at before the first frame and after the last.
 
-    Raises `InputError` for an output that is the input or cannot be encoded so, `WorkError` where the disk is full.
+    Raises `InputError` for an output that is the input, may not be replaced or cannot hold what goes into it, `WorkError`
+    where the disk is full.
     """
     out = Path(out)
     refuse_input(clip, out)
+    (check_file if out.suffix else check_folder)(out, overwrite=overwrite)
     with _room(segments, out) as folder:
         if not out.suffix:
-            _write_folder(clip, out, folder / "frames", progress=progress)
+            _write_folder(clip, folder / "frames", progress=progress)
+            with writing(out):
+                sign(folder / "frames")
+                replace_folder(folder / "frames", out, overwrite=overwrite)
             return
-        target = resolve(clip, out, encoding, warn)
+        target, once = resolve(clip, out, encoding, warn), _once(warn)
+        refused = rehearse(clip, out, target, encoding, warn=once)
         files = encode_segments(clip, folder, target, chunk=chunk, progress=progress)
-        assemble(clip, files, out, target, encoding, warn=warn)
+        assemble(clip, files, out, target, encoding, refused=refused, overwrite=overwrite, warn=once)
+
+
+def _once(warn: Warn) -> Warn:
+    """The same, which says nothing twice."""
+    said: set[str] = set()
+
+    def told(message: str) -> None:
+        if message not in said:
+            said.add(message)
+            warn(message)
+
+    return told
 
 
 @contextmanager
@@ -59,16 +82,10 @@ def _room(segments: Path | None, out: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_folder(clip: Clip, out: Path, frames: Path, *, progress: Progress) -> None:
+def _write_folder(clip: Clip, frames: Path, *, progress: Progress) -> None:
     frames.mkdir(exist_ok=True)
     for index in range(len(clip)):
         file = frames / f"{index:06d}.png"
         if not file.exists():
             write_picture(file, clip.raw(index))
         progress("write", index + 1, len(clip))
-    with writing(out):
-        old = out.with_name(f".{out.name}.old")
-        if out.exists():
-            out.rename(old)
-        shutil.move(frames, out)  # a rename, unless the segments lie on another disk
-        shutil.rmtree(old, ignore_errors=True)
