@@ -13,6 +13,7 @@ from flowpaint import seams
 SOURCE = Path(flowpaint.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "carry", "regression", "enlarge", "labels", "inpainting"}
+GROUND |= {"texture"}
 CORE = GROUND | {"seams", "moments", "hints", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
     "types": {"errors"},
@@ -24,6 +25,7 @@ MAY = {
     "smoothing": {"types", "errors", "warp"},
     "regression": {"types", "errors", "smoothing"},
     "labels": {"smoothing"},
+    "texture": {"types"},
     "inpainting": {"types", "errors", "warp", "smoothing"},
     "enlarge": {"types", "warp", "smoothing", "regression"},
     "plan": GROUND,
@@ -55,7 +57,7 @@ PRIVATE = {
     "av": {"video"},
     "scenedetect": {"video"},
     "onnxruntime": {"parts"},
-    "cv2": {"parts", "align", "labels", "register", "report", "video"},
+    "cv2": {"parts", "align", "labels", "register", "report", "texture", "video"},
     "torchmetrics": {"parts"},
     "scipy": {"parts"},
     "transformers": {"parts", "networks", "diffusion", "weights", "training"},

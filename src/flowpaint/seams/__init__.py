@@ -59,7 +59,8 @@ class ImageEditor(Protocol):
     One that does more than follow words that say how the picture shall look has `tasks`, a set of `flowpaint.types.Task`: which
     kinds of edit (`Edit.task`) it takes. One that is told where by `Edit.mask` paints there and around; what it must not touch,
     its caller puts back. One that knows where the object that it painted is may offer `with_mask(image, edit, generator)`: the
-    picture, and that object's mask [1, H, W] or None.
+    picture, and that object's mask [1, H, W] or None. One that runs here, within seconds, and costs nobody money may say so by
+    `quick = True`: it is then run on a few more frames of a finished video, to measure what was kept of its texture.
     """
 
     def __call__(self, image: Tensor, edit: Edit, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class LookEditor:
     weights that are no shares.
     """
 
+    quick: ClassVar[bool] = True
     looks: tuple[tuple[str, float], ...] = (("van gogh", 1.0),)
     short_side: int = 768  # the network sees larger pictures at this size; drawings and grades work at full size
 

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ class StyleEditor:
     a file that is no picture.
     """
 
+    quick: ClassVar[bool] = True
     picture: str
     short_side: int = 576
 
