@@ -141,8 +141,8 @@ def _bytes(picture: Raw) -> npt.NDArray[np.uint8]:
 
 # ---------------------------------------------------------------------------------------------------------------- samples
 
-_PAIRS_EVERY, _MOST_PAIRS, _LEAST_PAIRS = 8, 16, 3  # at 720p a pair costs 0.06 s of one core, a frame of a painted look 0.6 s
-_TEXTURES_EVERY, _MOST_TEXTURES = 50, 6  # an editor's picture costs 1.5 s there: 5 % of what 50 frames take
+_PAIRS_EVERY, _MOST_PAIRS, _LEAST_PAIRS = 10, 16, 3  # at 720p a pair costs 0.06 s of one core, a frame of a painted look 0.6 s
+_TEXTURES_EVERY, _MOST_TEXTURES = 64, 6  # an editor's picture costs 1.5 s there: 4 % of what 64 frames take
 _GRID = 5  # pixels between those whose energy and speed are kept: a third of the window of the means
 
 
@@ -170,8 +170,8 @@ def on_grid(field: npt.NDArray[Any]) -> npt.NDArray[Any]:
 class Samples:
     """Flicker and texture of some frames of a long video, spread over it evenly: what a report can afford.
 
-    Frames are shown to it in order with `see`. It measures a pair in every 8 frames, 16 at most, and keeps the texture of one
-    frame in 50, 6 at most (of short clips 3 pairs and 1 frame). `cuts` are the first frames of shots: no pair crosses one.
+    Frames are shown to it in order with `see`. It measures a pair in every 10 frames, 16 at most, and keeps the texture of one
+    frame in 64, 6 at most (of short clips 3 pairs and 1 frame). `cuts` are the first frames of shots: no pair crosses one.
     """
 
     def __init__(self, frames: int, cuts: Collection[int] = ()) -> None:
