@@ -25,6 +25,7 @@ GROUND = {
     "labels",
     "inpainting",
     "outputs",
+    "texture",
 }
 CORE = GROUND | {"seams", "moments", "hints", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
@@ -38,6 +39,7 @@ MAY = {
     "smoothing": {"types", "errors", "warp"},
     "regression": {"types", "errors", "smoothing"},
     "labels": {"smoothing"},
+    "texture": {"types"},
     "inpainting": {"types", "errors", "warp", "smoothing"},
     "enlarge": {"types", "warp", "smoothing", "regression"},
     "plan": GROUND,
@@ -70,7 +72,7 @@ PRIVATE = {
     "av": {"video"},
     "scenedetect": {"video"},
     "onnxruntime": {"parts"},
-    "cv2": {"parts", "align", "labels", "register", "report", "video"},
+    "cv2": {"parts", "align", "labels", "register", "report", "texture", "video"},
     "torchmetrics": {"parts"},
     "scipy": {"parts"},
     "transformers": {"parts", "networks", "diffusion", "weights", "training"},

@@ -24,6 +24,7 @@ from ..types import Clip, Raw, from_raw
 from .files import Files, check_writing, run_folder
 from .first import First, check_replaceable, write_first
 from .job import OF_THE_FILE, Job, provenance
+from .painted import texture_kept
 from .prepare import Given, Prepared, prepare, read_input
 from .render import editor_of, first, render, side_by_side
 from .spread import Spread, watched
@@ -257,7 +258,7 @@ class Result:
             "frames_per_second": round(len(prepared.clip) / total, 3),
             "peak_memory": peak_memory(),
             "workers": self._workers,
-            "metrics": measurements.metrics(),
+            "metrics": measurements.metrics() | {"texture_kept": texture_kept(prepared, measurements.samples, store)},
             "wants_keyframe": wanting(told) if getattr(prepared.method, "editor", None) is None else [],  # it edits its own
             "facts": self._notes.facts,
             "weights": prepared.ledger.to_list(),

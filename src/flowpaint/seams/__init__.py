@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ..diffusion.model import LatentDiffusion
     from ..moments import Case, Moment
 
+QUICK = 8  # frames
+
 __all__ = [
+    "QUICK",
     "TABLE",
     "Consistency",
     "DepthCompleter",
@@ -159,10 +162,11 @@ class Propagator(Protocol):
 
 
 @runtime_checkable
-class RepeatableEditor(Protocol):
+class RepeatableEditor(ImageEditor, Protocol):
     """An editor of pictures that gives equal pictures for equal frames, and may be run again and again within one clip.
 
-    `repeats_after` is the number of frames after which another picture is worth its time.
+    `repeats_after` is the number of frames after which another picture is worth its time. Up to `QUICK` it runs here, within
+    seconds: it is then run on a few more frames of a finished video, too, to measure what was kept of its texture.
     """
 
     @property

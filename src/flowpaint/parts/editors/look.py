@@ -28,9 +28,9 @@ class LookEditor:
     weights that are no shares.
     """
 
-    looks: tuple[tuple[str, float], ...] = (("van gogh", 1.0),)
-    repeats_after: ClassVar[int] = 8  # frames: a look is quick
+    repeats_after: ClassVar[int] = 4  # frames: a look is quick
 
+    looks: tuple[tuple[str, float], ...] = (("van gogh", 1.0),)
     short_side: int = 768  # the network sees larger pictures at this size; drawings and grades work at full size
 
     def __post_init__(self) -> None:

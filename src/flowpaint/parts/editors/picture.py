@@ -58,7 +58,7 @@ class StyleEditor:
     a file that is no picture.
     """
 
-    repeats_after: ClassVar[int] = 8  # frames: a look is quick
+    repeats_after: ClassVar[int] = 4  # frames: a look is quick
 
     picture: str
     short_side: int = 576
