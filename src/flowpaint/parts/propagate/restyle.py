@@ -45,7 +45,7 @@ class Restyle:
     flow: FlowEstimator = default("flow", "dis", preset="fine")
     base: Propagator = default("propagator", "analogy")
     refresh: float = 0.05
-    spacing: int = 8
+    spacing: int = 4
     lost: float = 0.15
     lost_locally: float = 0.85
     contrast: float = 0.3
@@ -79,7 +79,7 @@ class _Recursion:
     ) -> None:
         self.part, self.clip, self.run = part, clip, run
         self.paintings, self.exact = paintings, frozenset(exact)
-        self.stops = _stops(sorted(paintings), len(clip), part.spacing)
+        self.stops = stops_between(sorted(paintings), len(clip), part.spacing)
         self.next_stop = dict(pairwise(self.stops))
         self.carried = part.base(clip, paintings, edit, run) if set(self.stops) - set(paintings) else None
         # At half size at most: motion that is finer than strokes tears them.
@@ -172,7 +172,7 @@ class _Recursion:
         return np.asarray(cv2.resize(small, self.size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _stops(keys: list[int], count: int, spacing: int) -> list[int]:
+def stops_between(keys: list[int], count: int, spacing: int) -> list[int]:
     """Return the frames that a picture leads: first, last, key frames, and others so that none lie more than `spacing` apart."""
     known = sorted({0, count - 1, *keys})
     stops = [known[0]]
