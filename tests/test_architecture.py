@@ -12,7 +12,20 @@ from flowpaint import seams
 
 SOURCE = Path(flowpaint.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-GROUND = {"types", "errors", "warp", "colour", "timecode", "smoothing", "carry", "regression", "enlarge", "labels", "inpainting"}
+GROUND = {
+    "types",
+    "errors",
+    "warp",
+    "colour",
+    "timecode",
+    "smoothing",
+    "carry",
+    "regression",
+    "enlarge",
+    "labels",
+    "inpainting",
+    "parallel",
+}
 CORE = GROUND | {"seams", "moments", "hints", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
     "types": {"errors"},
@@ -22,6 +35,7 @@ MAY = {
     "carry": {"types", "errors", "warp", "colour"},
     "timecode": {"types", "errors"},
     "smoothing": {"types", "errors", "warp"},
+    "parallel": {"types"},
     "regression": {"types", "errors", "smoothing"},
     "labels": {"smoothing"},
     "inpainting": {"types", "errors", "warp", "smoothing"},
@@ -35,7 +49,7 @@ MAY = {
     "runs": GROUND,
     "report": GROUND,
     "register": GROUND,
-    "video": {"types", "errors"},
+    "video": {"types", "errors", "parallel"},
     "scenes": GROUND | {"seams"},
     "align": CORE,
     "diffusion": {"types", "errors", "warp", "smoothing", "weights", "seams", "hints", "networks", "colour"},
@@ -55,7 +69,7 @@ PRIVATE = {
     "av": {"video"},
     "scenedetect": {"video"},
     "onnxruntime": {"parts"},
-    "cv2": {"parts", "align", "labels", "register", "report", "video"},
+    "cv2": {"parts", "align", "labels", "register", "report", "video", "parallel"},
     "torchmetrics": {"parts"},
     "scipy": {"parts"},
     "transformers": {"parts", "networks", "diffusion", "weights", "training"},

@@ -3,11 +3,13 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
-from ..types import Clip
-from .border import Progress, Warn, ignore, silent, writing
+from ..parallel import WorkQueue, num_threads
+from ..types import Clip, Raw
+from .border import Busy, Progress, Warn, ignore, silent, untimed, writing
 from .encode import encode_segments
 from .encoding import Encoding, refuse_input, resolve
 from .mux import assemble
@@ -22,6 +24,7 @@ def write(
     segments: Path | None = None,
     chunk: int = 48,
     progress: Progress = silent,
+    busy: Busy = untimed,
     warn: Warn = ignore,
 ) -> None:
     """Write the clip to `out`: a video, or where `out` has no suffix a folder of `%06d.png` from 0.
@@ -30,6 +33,7 @@ def write(
     that is there already is not pulled again, so the same call goes on where an interrupted one stopped, and what is decoded
     from the result does not depend on the interruptions. Without `segments` a temporary folder is used and removed.
     Time stamps, tags, sound, subtitles, chapters and metadata are those of the clip and its origin (see `assemble`).
+    Frames are pulled in the calling thread; others, timed by `busy`, convert and encode.
     The output appears complete or not at all. An existing one is replaced: `check` asks first.
 
     Raises `InputError` for an output that is the input or cannot be encoded so, `WorkError` where the disk is full.
@@ -38,10 +42,10 @@ def write(
     refuse_input(clip, out)
     with _room(segments, out) as folder:
         if not out.suffix:
-            _write_folder(clip, out, folder / "frames", progress=progress)
+            _write_folder(clip, out, folder / "frames", progress=progress, busy=busy)
             return
         target = resolve(clip, out, encoding, warn)
-        files = encode_segments(clip, folder, target, chunk=chunk, progress=progress)
+        files = encode_segments(clip, folder, target, chunk=chunk, progress=progress, busy=busy)
         assemble(clip, files, out, target, encoding, warn=warn)
 
 
@@ -59,16 +63,57 @@ def _room(segments: Path | None, out: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_folder(clip: Clip, out: Path, frames: Path, *, progress: Progress) -> None:
+def _write_folder(clip: Clip, out: Path, frames: Path, *, progress: Progress, busy: Busy) -> None:
     frames.mkdir(exist_ok=True)
-    for index in range(len(clip)):
-        file = frames / f"{index:06d}.png"
-        if not file.exists():
-            write_picture(file, clip.raw(index))
-        progress("write", index + 1, len(clip))
+    _write_pictures(clip, frames, progress, busy)
     with writing(out):
         old = out.with_name(f".{out.name}.old")
         if out.exists():
             out.rename(old)
         shutil.move(frames, out)  # a rename, unless the segments lie on another disk
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_pictures(clip: Clip, folder: Path, progress: Progress, busy: Busy) -> None:
+    """Write the frames that are not there yet, several at a time. They are told of in order, and come into `folder` then."""
+    written: set[int] = set()
+    waiting = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(waiting, ignore_errors=True)
+    waiting.mkdir()
+    done = 0
+
+    def write_one(index: int, raw: Raw) -> None:
+        with busy("encode"):
+            write_picture(waiting / _name(index), raw)
+        written.add(index)
+
+    def tell() -> None:
+        nonlocal done
+        while done < len(clip) and (done in written or (folder / _name(done)).exists()):
+            progress("write", done + 1, len(clip))
+            if done in written:
+                (waiting / _name(done)).replace(folder / _name(done))
+            done += 1
+
+    def finish() -> None:
+        for one in queues:
+            one.finish()
+        tell()
+
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, waiting, ignore_errors=True)
+        queues = [stack.enter_context(WorkQueue("png", 1)) for _ in range(num_threads())]
+        try:
+            for index in range(len(clip)):
+                if not (folder / _name(index)).exists():
+                    queues[index % len(queues)].do(partial(write_one, index, clip.raw(index)))
+                tell()
+        except BaseException:  # what was pulled before it failed is not lost
+            with suppress(Exception):
+                finish()
+            raise
+        finish()
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}.png"
