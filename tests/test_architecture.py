@@ -26,6 +26,7 @@ GROUND = {
     "inpainting",
     "outputs",
     "texture",
+    "parallel",
 }
 CORE = GROUND | {"seams", "moments", "hints", "weights", "runs", "report", "register", "plan", "video", "scenes"}
 MAY = {
@@ -37,6 +38,7 @@ MAY = {
     "carry": {"types", "errors", "warp", "colour"},
     "timecode": {"types", "errors"},
     "smoothing": {"types", "errors", "warp"},
+    "parallel": {"types"},
     "regression": {"types", "errors", "smoothing"},
     "labels": {"smoothing"},
     "texture": {"types"},
@@ -52,7 +54,7 @@ MAY = {
     "runs": GROUND,
     "report": GROUND,
     "register": GROUND,
-    "video": {"types", "errors", "outputs"},
+    "video": {"types", "errors", "outputs", "parallel"},
     "scenes": GROUND | {"seams"},
     "align": CORE,
     "diffusion": {"types", "errors", "warp", "smoothing", "weights", "seams", "hints", "networks", "colour"},
@@ -72,7 +74,7 @@ PRIVATE = {
     "av": {"video"},
     "scenedetect": {"video"},
     "onnxruntime": {"parts"},
-    "cv2": {"parts", "align", "labels", "register", "report", "texture", "video"},
+    "cv2": {"parts", "align", "labels", "register", "report", "texture", "video", "parallel"},
     "torchmetrics": {"parts"},
     "scipy": {"parts"},
     "transformers": {"parts", "networks", "diffusion", "weights", "training"},

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from threading import Lock, local
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from .parallel import is_helper
 from .texture import Samples
 from .types import Clip, Raw
 
@@ -172,24 +174,39 @@ def contact_sheet(tiles: Mapping[int, tuple[Grey, Grey]], labels: Mapping[int, s
 
 
 class Timings:
-    """Seconds spent in each named stage; a stage within a stage is counted in its own row only."""
+    """Seconds for which each named stage was busy, whichever thread worked on it.
+
+    A stage within a stage is counted in its own row only. Stages in different threads overlap, so the rows may add up to more
+    than `total`: the seconds of the thread that waits for the result, from the beginning to the end of its outermost stages.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._inside: list[float] = []
+        self.total = 0.0
+        self._lock = Lock()
+        self._thread = local()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time spent inside."""
+        inside: list[float] = self._thread.__dict__.setdefault("inside", [])
         start = perf_counter()
-        self._inside.append(0.0)
+        inside.append(0.0)
         try:
             yield
         finally:
             spent = perf_counter() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._inside.pop()
-            if self._inside:
-                self._inside[-1] += spent
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + spent - inside.pop()
+                if inside:
+                    inside[-1] += spent
+                elif not is_helper():
+                    self.total += spent
+
+    def all(self) -> tuple[dict[str, float], float]:
+        """Return the seconds by stage, and the total."""
+        with self._lock:
+            return {name: round(spent, 3) for name, spent in self.seconds.items()}, round(self.total, 3)
 
 
 def versions() -> dict[str, str]:

@@ -43,7 +43,7 @@ def render(prepared: Prepared, run: Run, *, anchor: Callable[[], Anchor | None] 
         return prepared.method(part, _edit(prepared, shot, anchored()), _of_shot(run, prepared, shot))
 
     def read(index: int) -> Raw:
-        with prepared.timings.stage("edit"), prepared.policed():
+        with prepared.timings.stage("edit"), prepared.policed(), prepared.threads():
             place = place_of[index]
             return edited(place).raw(index - shots[place].start)
 
@@ -64,7 +64,7 @@ def first(prepared: Prepared, run: Run) -> tuple[Raw, Raw]:
         raise InputError(
             f"There is nothing to approve: frame {prepared.first} comes from a key frame. Leave --approve or that --keyframe out."
         )
-    with prepared.timings.stage("edit"), prepared.policed():
+    with prepared.timings.stage("edit"), prepared.policed(), prepared.threads():
         edit = _edit(prepared, shot, anchor_of(prepared, run))
         part, apart = clip[shot.start : shot.stop], _of_shot(run, prepared, shot)
         made: Tensor = own(part, edit, apart) if own else keys.edited(part, edit, editor_of(method), [0], apart)[0]

@@ -8,9 +8,8 @@ Frames between a and b show R_a and R_b, each carried along composed displacemen
 time, so that new paint comes gradually. Averages of two paintings lose contrast; it is restored to that of what was averaged.
 """
 
-import os
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from ...parallel import background, each
 from ...seams import FlowEstimator, Propagator, Run, default
 from ...types import Clip, Edit, Raw, check_shape, to_raw
 from .chain import Chain, State, check_keyframes
@@ -86,8 +86,7 @@ class _Recursion:
         scale = min(0.5, part.flow_side / min(clip.height, clip.width))
         self.size = clip.width, clip.height
         self.small = max(1, round(clip.width * scale)), max(1, round(clip.height * scale))
-        self.workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
-        self.scout = ThreadPoolExecutor(max_workers=1)  # measures the next span while this one is composed
+        self.scout = background("restyle")  # measures the next span while this one is composed
         self.ahead: dict[int, Future[_Span]] = {}
         self.made: dict[int, Raw] = {}  # frames of the span at hand
 
@@ -108,7 +107,7 @@ class _Recursion:
             self._measure_ahead(stop)
         last = self._at_stop(first, span, stop)
         places = range(1, stop - start)
-        between = self.workers.map(lambda place: self._between(first, last, span, place), places)
+        between = each(lambda place: self._between(first, last, span, place), places)
         for place in range(1, stop - start + 1):
             seen = np.maximum(span.to_first[place].visibility, span.to_last[place].visibility)
             self.run.notes.frame(self.run.offset + start + place, confidence=float(seen.mean()))
@@ -125,7 +124,7 @@ class _Recursion:
     def _measure(self, start: int) -> _Span:
         stop = self.next_stop[start]
         small = [shrink(self.clip.raw(index), self.small) for index in range(start, stop + 1)]
-        steps = [measure_step(before, after, self.part.flow) for before, after in pairwise(small)]
+        steps = each(lambda pair: measure_step(*pair, self.part.flow), list(pairwise(small)))
         return _Span(tracks_to_first(small, steps), tracks_to_last(small, steps), self._painting(stop))
 
     def _painting(self, index: int) -> Raw:
