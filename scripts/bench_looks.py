@@ -35,10 +35,6 @@ from flowpaint.types import Clip, Raw
 from looks_sheet import write_sheet
 from looks_tables import Row, report
 
-THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
-torch.set_num_threads(THREADS)
-cv2.setNumThreads(THREADS)
-
 # Name, how its file begins, its first frame: an animation, animals, talking heads, large motion, a crowd, upright pictures.
 CLIPS = {
     "bunny": ("bigbuckbunny", 0),
@@ -301,4 +297,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
     main()

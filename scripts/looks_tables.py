@@ -33,7 +33,7 @@ class Row:
 
     def __str__(self) -> str:
         told = ", ".join(f"{name} {value:.3g}" for name, value in self.numbers.items())
-        return f"{self.clip} {self.height}p x {self.frames}, {self.look}, {self.variant}: {told}"
+        return f"{self.clip} {self.height} px high, {self.frames} frames, {self.look}, {self.variant}: {told}"
 
     @classmethod
     def read(cls, path: Path) -> dict[tuple[str, ...], "Row"]:

@@ -1,6 +1,7 @@
 """What a report and `evaluate` say of the texture that a result kept, by editors and methods whose answers are known."""
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -196,6 +197,16 @@ def test_one_frame_has_no_motion(tmp_path):
     kept = kept_of(tmp_path, panned(1), method="half")
     assert kept["fast"] is None and "two neighbours" in kept["missing"]
     assert json.loads((tmp_path / "out.json").read_text())["metrics"]["flicker"]["result"] is None
+
+
+def test_the_command_says_both_numbers_or_none(tmp_path, call):
+    video.write(panned(), tmp_path / "in.mkv", encoding=LOSSLESS)
+    code, _, err = call("edit", tmp_path / "in.mkv", "--method", "half", "-o", tmp_path / "out.mkv")
+    assert code == 0 and re.search(
+        r"Flicker [0-9.]+ levels of 255 \(source [0-9.]+\), texture kept 0\.2\d where .*, 0\.2\d where", err
+    )
+    code, _, err = call("deflicker", tmp_path / "in.mkv", "-o", tmp_path / "calm.mkv")
+    assert code == 0 and "20 frames in" in err and "Flicker" not in err
 
 
 # ---------------------------------------------------------------------------------------------------------------- evaluate

@@ -97,6 +97,16 @@ def test_what_was_not_there_before_does_not_return():
     assert found.returns[:, 96:].mean() > 0.95 and found.returns[:, :64].mean() < 0.6
 
 
+def test_the_way_back_is_asked_where_the_way_there_ends():
+    """One texture slides 16 pixels over another: at its new rim the frame before shows the other, and moves otherwise."""
+    sliding, ground = soft(1, sigma=3.0, size=(96, 240)), soft(2, sigma=3.0, size=(96, 240))
+    before, now = ground.copy(), ground.copy()
+    before[:, :120], now[:, :136] = sliding[:, 40:160], sliding[:, 24:160]
+    found = motion(raw(before, 8), raw(now, 8))
+    assert found.returns[:, 120:128].mean() > 0.9, "seen before, 16 pixels to the left"
+    assert found.returns[:, 20:100].mean() > 0.95 and found.returns[:, 150:].mean() > 0.95
+
+
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 200), (200, 5)])
 def test_small_pictures_have_a_motion_too(size):
     picture = raw(noise(size=size), 8)
