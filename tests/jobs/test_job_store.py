@@ -1,10 +1,13 @@
 """The job store: what was answered is kept, owners are apart, a job is one worker's at a time and ends once."""
 
+import gc
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -488,3 +491,87 @@ def test_a_key_frame_that_is_gone_is_not_approved(store, queue, tmp_path):
     with pytest.raises(Unknown):
         store.approve("me", key, keyframe=mine.path.absolute())
     assert store.get("me", key).state == "waiting"
+
+
+# ------------------------------------------------------------------------------------------------------------- connections
+
+
+def held(store):
+    """How many connections of this process are open: each has the write-ahead log open for itself.
+
+    The database's own file says less: SQLite closes it late, since closing one descriptor would end the locks of all.
+    """
+    path, found = str((store.folder / "jobs.db-wal").resolve()), 0
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # that of this listing
+            found += str(one.readlink()).removesuffix(" (deleted)") == path
+    return found
+
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open descriptors are listed on Linux only")
+
+
+@on_linux
+def test_threads_that_have_ended_leave_no_connection(store):
+    for _ in range(5):
+        thread = threading.Thread(target=submit, args=(store,))
+        thread.start()
+        thread.join()
+    assert store.counts() == {"queued": 5} and held(store) == 1
+    store.close()
+    assert held(store) == 0
+
+
+@on_linux
+def test_as_many_connections_as_are_used_at_once_and_few_afterwards(store, monkeypatch):
+    monkeypatch.setattr("flowpaint.jobs.database._KEPT", 3)
+    together, seen = threading.Barrier(6), []
+
+    def read():
+        with store.database.reading() as tables, store.database.reading() as same:
+            together.wait(20)  # each of the six has one now
+            seen.append((id(tables), tables is same, tables.execute("SELECT count(*) FROM jobs").fetchone()[0]))
+            together.wait(20)
+
+    threads = [threading.Thread(target=read) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({one[0] for one in seen}) == 6 and {one[1:] for one in seen} == {(True, 0)}
+    assert held(store) == 3
+
+
+@on_linux
+def test_what_is_asked_after_the_end_is_answered_and_leaves_nothing_open(store):
+    key = submit(store).id
+    with store.database.reading() as tables:
+        store.close()
+        assert tables.execute("SELECT count(*) FROM jobs").fetchone()[0] == 1 and held(store) == 1
+    assert held(store) == 0
+    assert store.get("me", key).state == "queued" and held(store) == 0
+
+
+@on_linux
+def test_a_store_that_is_refused_is_closed(store, monkeypatch):
+    with store.database.reading() as tables:
+        tables.execute("PRAGMA user_version = 99")
+    store.close()
+    with pytest.raises(WorkError, match="another version"):
+        JobStore(store.folder)
+    assert held(store) == 0
+    (store.folder / "jobs.db").write_bytes(b"no database at all, and long enough to be looked at")
+    with pytest.raises(WorkError, match="cannot be used"):
+        JobStore(store.folder)
+    gc.collect()  # a connection that was forgotten would be said here
+    assert held(store) == 0
+
+
+def test_a_block_inside_a_transaction_sees_what_that_has_written(store):
+    key = submit(store).id
+    with pytest.raises(KeyError), store.database.writing() as tables:
+        tables.execute("DELETE FROM jobs WHERE id = ?", (key,))
+        with pytest.raises(Unknown):
+            store.get("me", key)
+        raise KeyError
+    assert store.get("me", key).id == key
