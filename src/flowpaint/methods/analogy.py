@@ -33,7 +33,7 @@ class Analogy:
 
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
         """Return the edited clip, lazy. Raises `InputError` without an editor and without key frames."""
-        propagate = self._propagator()
+        propagate = self.propagator()
         if self.editor is None:
             return propagate(clip, keys.given(clip, edit), edit, run)
         if self.propagate is None and suits(edit, self.editor):
@@ -45,7 +45,8 @@ class Analogy:
             return propagate.repaint(clip, pictures, edit.keyframes.keys(), edit, run)
         return propagate(clip, pictures, edit, run)
 
-    def _propagator(self) -> Propagator:
+    def propagator(self) -> Propagator:
+        """Return the propagator that is used: the one named, else the one that suits the editor."""
         if self.propagate is not None:
             return self.propagate
         chosen: Propagator = build("propagator", "restyle" if isinstance(self.editor, RepeatableEditor) else "analogy")
@@ -55,9 +56,10 @@ class Analogy:
         """Return the pictures of the frames that the editor is to edit, made when asked for."""
         assert self.editor is not None
         repeats_after = self.editor.repeats_after if isinstance(self.editor, RepeatableEditor) else _LONGEST
-        lost, lost_locally, longest = _LOST, 1.0, repeats_after
+        lost, lost_locally, longest, last = _LOST, 1.0, repeats_after, set[int]()
         if isinstance(propagate, Repainter) and repeats_after <= propagate.spacing:
             lost, lost_locally, longest = propagate.lost, propagate.lost_locally, propagate.spacing
+            last = {len(clip) - 1}  # every stretch of frames lies between two paintings
         chosen = keys.place(
             clip,
             self.flow,
@@ -66,4 +68,4 @@ class Analogy:
             longest=longest if self.longest is None else self.longest,
             run=run,
         )
-        return keys.edited(clip, edit, self.editor, [key.index for key in chosen], run)
+        return keys.edited(clip, edit, self.editor, sorted({key.index for key in chosen} | last), run)

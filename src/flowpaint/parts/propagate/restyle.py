@@ -58,8 +58,29 @@ class Restyle:
     def repaint(self, clip: Clip, paintings: Mapping[int, Tensor], exact: Collection[int], edit: Edit, run: Run) -> Clip:
         """Return the edited clip, lazy, led by `paintings` [3, H, W] in [0, 1]; those of frames `exact` are shown unchanged."""
         check_keyframes(clip, paintings)
-        work = _Recursion(self, clip, paintings, exact, edit, run)
+        stops = stops_between(sorted(paintings), len(clip), self.spacing)
+        base = self.base(clip, paintings, edit, run) if set(stops) - set(paintings) else None
+        work = _Recursion(self, clip, _Lead(stops, paintings, frozenset(exact), base), run)
         return clip.with_frames(Chain(work.advance, run, f"restyle/{run.offset}").read)
+
+
+@dataclass(frozen=True)
+class _Lead:
+    """The pictures that lead the result, at the frames `stops`: `paintings`, of which `exact` are shown, and frames of `base`."""
+
+    stops: list[int]
+    paintings: Mapping[int, Tensor]
+    exact: frozenset[int]
+    base: Clip | None
+
+    def picture(self, index: int, clip: Clip) -> Raw:
+        """Return the picture at a stop of `clip`."""
+        if index not in self.paintings:
+            assert self.base is not None
+            return self.base.raw(index)
+        picture = self.paintings[index]
+        check_shape(keyframe=(picture, f"3 {clip.height} {clip.width}"))
+        return to_raw(picture, clip.bits)
 
 
 @dataclass(frozen=True)
@@ -74,14 +95,9 @@ class _Span:
 class _Recursion:
     """One run of `Restyle` over one clip."""
 
-    def __init__(
-        self, part: Restyle, clip: Clip, paintings: Mapping[int, Tensor], exact: Collection[int], edit: Edit, run: Run
-    ) -> None:
-        self.part, self.clip, self.run = part, clip, run
-        self.paintings, self.exact = paintings, frozenset(exact)
-        self.stops = stops_between(sorted(paintings), len(clip), part.spacing)
-        self.next_stop = dict(pairwise(self.stops))
-        self.carried = part.base(clip, paintings, edit, run) if set(self.stops) - set(paintings) else None
+    def __init__(self, part: Restyle, clip: Clip, lead: "_Lead", run: Run) -> None:
+        self.part, self.clip, self.lead, self.run = part, clip, lead, run
+        self.next_stop = dict(pairwise(lead.stops))
         # At half size at most: motion that is finer than strokes tears them.
         scale = min(0.5, part.flow_side / min(clip.height, clip.width))
         self.size = clip.width, clip.height
@@ -93,7 +109,7 @@ class _Recursion:
     def advance(self, index: int, state: State) -> tuple[Raw, State]:
         """Return frame `index` and the result at the last stop, on which the next frames lean."""
         if index == 0:
-            picture = self._painting(0)
+            picture = self.lead.picture(0, self.clip)
             return picture, {"result": picture, "stop": np.array(0)}
         if index not in self.made:
             self.made = self._span(int(state["stop"]), cast(Raw, state["result"]))
@@ -125,20 +141,11 @@ class _Recursion:
         stop = self.next_stop[start]
         small = [shrink(self.clip.raw(index), self.small) for index in range(start, stop + 1)]
         steps = each(lambda pair: measure_step(*pair, self.part.flow), list(pairwise(small)))
-        return _Span(tracks_to_first(small, steps), tracks_to_last(small, steps), self._painting(stop))
-
-    def _painting(self, index: int) -> Raw:
-        """Return the picture that leads the result at a stop."""
-        if index not in self.paintings:
-            assert self.carried is not None
-            return self.carried.raw(index)
-        picture = self.paintings[index]
-        check_shape(keyframe=(picture, f"3 {self.clip.height} {self.clip.width}"))
-        return to_raw(picture, self.clip.bits)
+        return _Span(tracks_to_first(small, steps), tracks_to_last(small, steps), self.lead.picture(stop, self.clip))
 
     def _at_stop(self, first: Raw, span: _Span, stop: int) -> Raw:
         """Return the result at `stop`: what was shown before, carried there, and some of the new painting."""
-        if stop in self.exact:
+        if stop in self.lead.exact:
             return span.painting
         track = span.to_first[-1]
         kept = track.visibility * np.float32((1 - self.part.refresh) ** (len(span.to_first) - 1))
