@@ -382,6 +382,11 @@ def test_a_named_propagator_is_taken_for_a_quick_editor_too():
 def test_a_given_picture_is_shown_exactly_where_an_editor_repaints():
     clip = filmed(SCENE)
     picture = graded(clip.frame(3)).flip(0)
-    result = Analogy(editor=QuickGrade())(clip, Edit(keyframes={3: picture}), Run())
-    assert np.array_equal(result.raw(3), to_raw(picture))
-    assert not np.array_equal(result.raw(4), to_raw(graded(clip.frame(4))))
+    approved = Edit(keyframes={3: picture}, finished=frozenset({3}))
+    assert np.array_equal(Analogy(editor=QuickGrade())(clip, approved, Run()).raw(3), to_raw(picture))
+
+
+def test_a_picture_made_elsewhere_is_not_painted_over():
+    clip, editor = filmed(SCENE), QuickGrade()
+    frames = Analogy(editor=editor)(clip, Edit(keyframes={0: 1 - clip.frame(0)}), Run()).frames
+    assert all(psnr(one, 1 - clip.frame(index)) > 25 for index, one in enumerate(frames))

@@ -33,7 +33,9 @@ class Analogy:
 
     def __call__(self, clip: Clip, edit: Edit, run: Run) -> Clip:
         """Return the edited clip, lazy. Raises `InputError` without an editor and without key frames."""
-        propagate = self.propagator()
+        # A picture made elsewhere is to be carried to all frames: the editor's own paint must not cover it.
+        others = not edit.keyframes.keys() <= edit.finished
+        propagate = self._named("analogy") if others and self.propagate is None else self.propagator()
         if self.editor is None:
             return propagate(clip, keys.given(clip, edit), edit, run)
         if self.propagate is None and suits(edit, self.editor):
@@ -49,17 +51,22 @@ class Analogy:
         """Return the propagator that is used: the one named, else the one that suits the editor."""
         if self.propagate is not None:
             return self.propagate
-        chosen: Propagator = build("propagator", "restyle" if isinstance(self.editor, RepeatableEditor) else "analogy")
+        return self._named("restyle" if isinstance(self.editor, RepeatableEditor) else "analogy")
+
+    @staticmethod
+    def _named(name: str) -> Propagator:
+        chosen: Propagator = build("propagator", name)
         return chosen
 
     def _pictures(self, clip: Clip, edit: Edit, run: Run, propagate: Propagator) -> keys.Keys:
         """Return the pictures of the frames that the editor is to edit, made when asked for."""
         assert self.editor is not None
-        repeats_after = self.editor.repeats_after if isinstance(self.editor, RepeatableEditor) else _LONGEST
-        lost, lost_locally, longest, last = _LOST, 1.0, repeats_after, set[int]()
-        if isinstance(propagate, Repainter) and repeats_after <= propagate.spacing:
-            lost, lost_locally, longest = propagate.lost, propagate.lost_locally, propagate.spacing
-            last = {len(clip) - 1}  # every stretch of frames lies between two paintings
+        lost, lost_locally, longest, last = _LOST, 1.0, _LONGEST, set[int]()
+        if isinstance(propagate, Repainter) and isinstance(self.editor, RepeatableEditor):
+            longest = self.editor.repeats_after
+            if longest <= propagate.spacing:
+                lost, lost_locally, longest = propagate.lost, propagate.lost_locally, propagate.spacing
+                last = {len(clip) - 1}  # every stretch of frames lies between two paintings
         chosen = keys.place(
             clip,
             self.flow,
