@@ -97,6 +97,11 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         said = marked(job, given.objects, whole, frames, notes.warn)
         if (said.objects or said.depth is not None) and not takes_objects(method):
             raise InputError(f"The method {type(method).__name__} takes no objects and no depth. Use --method stablev2v.")
+        if job.extent != "auto" and not takes_extent(method):
+            raise InputError(
+                f"The method {type(method).__name__} treats all edits alike, so --extent {job.extent} has no effect. "
+                "Leave it out, or use --method analogy."
+            )
         if job.preview is not None:
             clip, mask, said = _small(clip), mask and _small(mask), _small_marks(said)
         clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
@@ -283,6 +288,11 @@ def _by(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip 
 def takes_objects(method: Method) -> bool:
     """Whether `method` changes the shape of objects that are marked for it."""
     return bool(getattr(method, "takes_objects", False))
+
+
+def takes_extent(method: Method) -> bool:
+    """Return whether `method` asks if a part of a picture was edited or the whole: its propagator says so."""
+    return bool(getattr(getattr(method, "propagate", None), "takes_extent", False))
 
 
 def has_image_model(method: Method) -> bool:

@@ -1,6 +1,6 @@
 """`Analogy`, the default method: edit a few frames, carry them to the rest by correspondence. No weights, any machine."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..seams import FlowEstimator, ImageEditor, Propagator, Run, default
 from ..types import Clip, Edit
@@ -27,5 +27,4 @@ class Analogy:
             return self.propagate(clip, keys.given(clip, edit), edit, run)
         chosen = keys.place(clip, self.flow, lost=self.lost, longest=self.longest, run=run)
         pictures = keys.edited(clip, edit, self.editor, [key.index for key in chosen], run)
-        # A look changes the whole picture, however faint it is.
-        return self.propagate(clip, pictures, replace(edit, extent="global"), run)
+        return self.propagate(clip, pictures, edit.whole(), run)
