@@ -55,7 +55,7 @@ def carry_along(regions, match, away, frame=None, known=None):
 
 
 def layer(part):
-    region = Region(part, is_layer=True, body=part, outline=None)
+    region = Region(part, shown=dilate(part, 2), is_layer=True, body=part, outline=None)
     return Regions(
         torch.rand(1, 3, *SIZE), part, (region,), is_global=False, changes_shape=False, decision=Decision(True, "a test", 0.1)
     )

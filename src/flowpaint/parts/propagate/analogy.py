@@ -19,7 +19,7 @@ from ...warp import grid_of, resize, sample_at, warp
 from .beside import fading, untouched
 from .chain import Chain, State, check_keyframes
 from .compose import Key, Tracked, render
-from .layer import Known, carry
+from .layer import Known, carry, scattered
 from .match import Matcher, confidence, rescale
 from .regions import Regions
 from .transfer import Transfer, Votes
@@ -151,7 +151,7 @@ class _Work:
         if regions.is_global:
             back, carried = there.pick(away), None
         else:
-            back = there(away, search=search)
+            back = there([*away, scattered(match)], search=search)
             carried = carry(regions, match, back, small, self._known(key_index, motion, state))
         return Tracked(match, back, confidence(match, back.field), carried)
 

@@ -19,6 +19,8 @@ from ...smoothing import box, dilate, gaussian, gradient
 from ...warp import pixel_grid
 
 _CHANGED = 0.02  # difference from which on a pixel counts as changed, in what is reported
+_SAME = 1.5 / 255  # difference that rounding makes
+_MOST = 0.6  # of the picture: an edit of more is none of a part
 _REGIONS = 8  # regions that may hold nine tenths of a local edit
 _COMPACT = 0.35  # mean depth of the regions, 1 for discs of their size
 _TONES = 0.25  # change of tone around a local edit, as a share of the change in it
@@ -30,6 +32,7 @@ _LIKE = 0.08  # distance of look, colours in 0..1, up to which two pixels are al
 _SAMPLES = 3000  # pixels that are compared
 _SPILL = 12  # pixels around the regions that belong to neither side
 _RIDGE = 1e-6  # per pixel
+_CLIPPED = 0.01
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ def decide(source: Tensor, edited: Tensor, mask: Tensor) -> Decision:
     """Return whether `edited` [1, 3, h, w] is an edit of the part of `source` under `mask` [1, 1, h, w], or of all of it."""
     share = changed(source, edited)
     if not mask.any():
-        why = "nothing changed" if share == 0 else "no region changed clearly"
-        return Decision(share == 0, why, share)
+        same = bool((edited - source).abs().max() < _SAME)
+        return Decision(same, "nothing changed" if same else "no region changed clearly", share)
     for doubt in (_scattered(mask), _restless(edited - source, mask), _filtered(source, edited, mask)):
         if doubt:
             return Decision(False, doubt, share)
@@ -63,7 +66,9 @@ def changed(source: Tensor, edited: Tensor) -> float:
 
 
 def _scattered(mask: Tensor) -> str:
-    """Say that the changed regions are many or no compact ones; "" if they are few and compact."""
+    """Say that the changed regions are many, no compact ones, or most of the picture; "" if they are few and compact."""
+    if mask.mean() > _MOST:
+        return "most of the picture changed"
     full = mask[0, 0].byte().cpu().numpy()
     count, labels, stats, _ = cv2.connectedComponentsWithStats(full, connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA].astype(float)
@@ -96,9 +101,11 @@ def _restless(difference: Tensor, mask: Tensor) -> str:
 
 def _filtered(source: Tensor, edited: Tensor, mask: Tensor) -> str:
     """Say that a filter of the whole picture may have changed what is under the mask; "" if none did."""
+    # What was clipped does not tell what a filter made of it.
+    whole = ((edited > _CLIPPED) & (edited < 1 - _CLIPPED)).all(dim=1, keepdim=True).to(mask)
     rest = edited - ColourMap.fit(source, edited)(source)
-    rest = rest - _filter(source, rest)
-    explained = 1 - _under(mask, rest.square()) / max(1e-8, _under(mask, (edited - source).square()))
+    rest = rest - _filter(source, rest, whole)
+    explained = 1 - _under(mask * whole, rest.square()) / max(1e-8, _under(mask * whole, (edited - source).square()))
     if explained >= _EXPLAINED:
         return f"a filter of colour, detail and place explains {explained:.1%} of the change"
     largest = torch.maximum(box(_detail(edited), 11), box(_detail(source), 11))
@@ -116,8 +123,10 @@ def _under(mask: Tensor, squares: Tensor) -> float:
     return (squares.mean(dim=1, keepdim=True) * mask).sum().item()
 
 
-def _filter(source: Tensor, wanted: Tensor) -> Tensor:
-    """Return what of `wanted` [1, 3, h, w] linear filters of `source` give: of its details, and of its light by place."""
+def _filter(source: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Return what of `wanted` [1, 3, h, w] linear filters of `source` give, of its details and of its light by place: fitted to
+    where `weight` [1, 1, h, w] is 1.
+    """
     height, width = source.shape[-2:]
     luma = grey(source)
     finest, fine, middle = (gaussian(source, sigma) for sigma in (1.0, 2.0, 5.0))
@@ -128,7 +137,8 @@ def _filter(source: Tensor, wanted: Tensor) -> Tensor:
     light = [one * two for one in (x, y, x * x, x * y, y * y) for two in (torch.ones_like(luma), source)]
     columns = torch.cat([*details, *bends, *light, torch.ones_like(luma)], dim=1)[0].flatten(1).T
     ridge = _RIDGE * len(columns) * torch.eye(columns.shape[1], device=columns.device)
-    fitted: Tensor = columns @ torch.linalg.solve(columns.T @ columns + ridge, columns.T @ wanted[0].flatten(1).T)
+    counted = (columns * weight.flatten()[:, None]).T
+    fitted: Tensor = columns @ torch.linalg.solve(counted @ columns + ridge, counted @ wanted[0].flatten(1).T)
     return fitted.T.reshape(wanted.shape)
 
 

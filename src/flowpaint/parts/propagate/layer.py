@@ -9,11 +9,12 @@ part needs only to know which pixels are its own.
 from dataclasses import dataclass
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...labels import Labelled, refine, resemble
-from ...smoothing import box, dilate, erode, extend, gaussian
+from ...smoothing import box, dilate, erode, extend, gaussian, spread
 from ...warp import affine_motion, grid_of, inside, length, sample_at
 from .match import Match, returns_to
 from .regions import Region, Regions
@@ -75,7 +76,7 @@ def carry(regions: Regions, match: Match, back: Match, frame: Tensor, known: Kno
             there, body = _follow_body(part, frame, key=regions.source, last=last, match=match, back=back, place=there)
         bodies.append(body)
         if part.is_layer:
-            shows = sample_at(gaussian(dilate(part.mask, 2), 1.0), there)
+            shows = sample_at(part.shown, there)
             shows = shows * inside(there - grid)  # nothing is known of a layer beyond the key frame's border
             if followed:
                 shows = shows * (1 - _in_front(regions, match, apart) * sample_at(leads, there))
@@ -181,6 +182,22 @@ def _part_motion(part: Tensor, motion: Tensor, trust: Tensor, leads: Tensor) -> 
     # A match that went astray is an outlier of the region's motion, not part of it.
     agrees = weight / (1 + (length(rest) / 4.0).square()).square()
     return affine + extend(rest, agrees, 6.0)
+
+
+def scattered(match: Match) -> Tensor:
+    """Return where each of the key frame's points is in the frame, [1, 2, h, w], as far as pixels of the frame point to it; between
+    those, smoothly. Of several pixels the one with the lowest cost counts.
+    """
+    height, width = match.field.shape[-2:]
+    order = match.cost.flatten().argsort(descending=True).cpu().numpy()
+    x, y = (match.field[0].flatten(1).round().long().cpu().numpy())[:, order]
+    within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    place = y[within] * width + x[within]
+    found = np.zeros((3, height * width), np.float32)
+    found[:2, place] = grid_of(match.field)[0].flatten(1).cpu().numpy()[:, order[within]]  # the last one written stays
+    found[2, place] = 1
+    points = torch.from_numpy(found).view(1, 3, height, width).to(match.field)
+    return spread(points[:, :2], points[:, 2:])
 
 
 def _invert(motion: Tensor) -> Tensor:

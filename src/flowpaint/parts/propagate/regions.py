@@ -28,25 +28,30 @@ _SHAPE_SHARE = 0.03  # of the edited area: more uncovered background than this m
 
 @dataclass(frozen=True)
 class Region:
-    """One connected edited part: `mask` [1, 1, h, w], and the source's object under it, where there is one: its `body`
-    [1, 1, h, w] and what its `outline` looks like.
+    """One connected edited part: `mask` [1, 1, h, w], how much of it is `shown` where, its soft rim included, and the source's
+    object under it, where there is one: its `body` [1, 1, h, w] and what its `outline` looks like.
     """
 
     mask: Tensor
+    shown: Tensor
     is_layer: bool
     body: Tensor
     outline: Outline | None
 
     @classmethod
-    def learn(cls, source: Tensor, mask: Tensor, explained: Tensor) -> "Region":
-        """The part of an edit of `source` [1, 3, h, w] under `mask`; `explained` [1, 1, h, w] as `_explained` tells."""
+    def learn(cls, source: Tensor, mask: Tensor, explained: Tensor, differs: Tensor) -> "Region":
+        """Return the part of an edit of `source` [1, 3, h, w] under `mask`; `explained` [1, 1, h, w] as `_explained` tells,
+        `differs` as `_differing` does.
+        """
         outline = Outline.learn(source, mask)
         is_layer = ((explained * mask).sum() / mask.sum()).item() < _RECOLOURED
         body = mask
         if outline:
             # What was recoloured is the object itself, and the mask errs by little; a layer may cover more, or less, of it.
             body = outline.find(source, mask) * mask if is_layer else outline.find(source, mask, outward=0, inward=2)
-        return cls(mask, is_layer, body, outline)
+        # What was not edited beside the part is not carried along: there the frame shows itself.
+        shown = gaussian(torch.maximum(mask, dilate(mask, 2) * differs), 0.7)
+        return cls(mask, shown, is_layer, body, outline)
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,12 @@ class Regions:
         if extent == "global":
             return cls._whole(source, Decision(False, "as was asked for", changed(source, edited)))
         fitted = _without_drift(source, edited)
-        mask = _differing((edited - fitted).abs().amax(dim=1, keepdim=True))
+        mask, differs = _differing((edited - fitted).abs().amax(dim=1, keepdim=True))
         decision = decide(source, edited, mask) if extent == "auto" else Decision(True, "as was asked for", mask.mean().item())
         if not decision.is_local:
             return cls._whole(source, decision)
         explained = _explained(source, edited)
-        parts = tuple(Region.learn(source, part, explained) for part in _connected(mask))
+        parts = tuple(Region.learn(source, part, explained, differs) for part in _connected(mask))
         shape = _uncovered(edited, fitted, mask) > _SHAPE_SHARE * mask.sum().item()
         return cls(source, mask, parts, is_global=False, changes_shape=shape, decision=decision)
 
@@ -94,21 +99,23 @@ def _without_drift(source: Tensor, edited: Tensor) -> Tensor:
     return apply_affine(source, fit_affine(source[0], edited[0], (toned[0] < 0.05).float() + 1e-3))
 
 
-def _differing(rest: Tensor) -> Tensor:
+def _differing(rest: Tensor) -> tuple[Tensor, Tensor]:
     """Return where a difference `rest` [1, 1, h, w] is more than the noise: regions that begin where it is clearly so, and go on
-    to where they end (hysteresis: Canny, TPAMI 1986), to the pixel where there is no noise.
+    to where they end (hysteresis: Canny, TPAMI 1986), to the pixel where there is no noise; and how far each pixel differs
+    from the noise, [1, 1, h, w] in [0, 1].
     """
     smooth = gaussian(rest, 1.5)
     seeds = _clean((smooth > min(_SEED_MOST, max(_SEED, 3 * smooth.median().item()))).float())
     around = dilate(seeds, 12) == 0
     if not seeds.any() or not around.any():
-        return seeds
+        return seeds, torch.ones_like(rest)
     least = torch.quantile(smooth[around], 0.95).item() + _FAINT
     near = [part for part in _connected(_clean((smooth > least).float())) if (part * seeds).any()]
     grown = torch.cat([seeds, *near]).amax(dim=0, keepdim=True)
     # Smoothing carried them three pixels beyond where they end.
-    sharp = (rest > torch.quantile(rest[around], 0.95).item() + _FAINT / 2).float()
-    return _clean(grown * erode(dilate(sharp, 3), 3))
+    noise = torch.quantile(rest[around], 0.95).item()
+    sharp = (rest > noise + _FAINT / 2).float()
+    return _clean(grown * erode(dilate(sharp, 3), 3)), ((rest - noise) / (noise + _FAINT)).clamp(0, 1)
 
 
 def _clean(mask: Tensor) -> Tensor:
