@@ -1,11 +1,16 @@
 """The known-edit benchmark: a picture filter stands in for the editor, so the true edited video is known.
 
-Each method gets the filter's answer for frame 0 only and is asked for frames 8, 16 and 30; the truth is the filter's answer
-for those. Prints PSNR, SSIM, the error in the occluded part, seconds a frame and peak memory, as a Markdown table, and
-compares with a CSV of EbSynth's results, or with the EbSynth program itself in the same run. (`flowpaint benchmark known-edits`
-judges the same cases through the whole pipeline; this times propagation alone.)
+Each method gets the filter's answer for frame 0 only, laid onto its frame as the product does, and is asked for frames 8, 16
+and 30; the truth is the filter's answer for those. Prints PSNR against EbSynth's by filter and by clip, mean and worst, SSIM,
+the error in the occluded part, seconds a frame and peak memory, as Markdown tables. EbSynth's numbers come from CSV files, or
+from the EbSynth program itself in the same run. (`flowpaint benchmark known-edits` judges the same cases through the whole
+pipeline; this times propagation alone.)
 
-    python scripts/bench_propagation.py --clips CLIPS --ebsynth-csv known_edits/ebsynth.csv
+    python scripts/bench_propagation.py --clips CLIPS --ebsynth-csv ebsynth.csv ebsynth2.csv
+    python scripts/bench_propagation.py --clips CLIPS --only wolf,boxer --filters solarise,median --size 256
+
+A method is a propagator's name; "analogy:global" and "analogy:local" force the extent of the edit. Clips that no CSV knows are
+run where `--only` names them, and compared with nothing. `--csv FILE` keeps one row for each frame that was compared.
 """
 
 import os
@@ -19,6 +24,8 @@ import subprocess
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -27,21 +34,25 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from flowpaint import seams, video
+from flowpaint.api.fit import lay
 from flowpaint.evaluation.known_edits import TIMES
 from flowpaint.parts.metrics.known_filters import FILTERS, prepare
 from flowpaint.seams import Run
 from flowpaint.types import Clip, Edit, from_raw
 from flowpaint.warp import visibility
 
-torch.set_num_threads(2)
+Case = tuple[str, int, str]  # clip, short side, filter
 
 
+@lru_cache(maxsize=1)
 def sources(folder: Path, name: str, size: int) -> Clip:
+    """Frames 0 to 30 of a clip, prepared: of the file `name` with any suffix."""
     clip = video.read(next(folder.glob(f"{name}.*")))
-    frames = [prepare(clip.raw(index), size) for index in range(max(TIMES) + 1)]
+    frames = [prepare(clip.raw(index), size) for index in range(min(len(clip), max(TIMES) + 1))]
     return Clip.from_array(np.stack(frames), clip.rate)
 
 
+@lru_cache(maxsize=len(TIMES))
 def occluded(clip: Clip, t: int) -> np.ndarray:
     """Pixels of frame t that frame 0 does not show, by chained DIS flow both ways: bool [H, W]."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -51,9 +62,12 @@ def occluded(clip: Clip, t: int) -> np.ndarray:
 
 
 def run_method(method: str, quality: str, clip: Clip, edited: np.ndarray, times: tuple[int, ...]) -> tuple[dict, float]:
-    part = seams.build("propagator", method)
+    """The frames at `times`, and seconds a frame."""
+    name, _, extent = method.partition(":")
+    part = seams.build("propagator", name)
+    laid = lay(from_raw(edited), clip.frame(0), name="key", number=0)
     started = time.perf_counter()
-    result = part(clip, {0: from_raw(edited)}, Edit(), Run(quality=quality))
+    result = part(clip, {0: laid.picture}, Edit(extent=extent or "auto"), Run(quality=quality))
     answers = {t: result.raw(t) for t in range(len(clip))}
     return {t: answers[t] for t in times}, (time.perf_counter() - started) / (len(clip) - 1)
 
@@ -65,7 +79,7 @@ def run_ebsynth(program: Path, clip: Clip, edited: np.ndarray, times: tuple[int,
         for t in times:
             command = guides(Path(folder), clip.raw(0), edited, clip.raw(t))
             started = time.perf_counter()
-            environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+            environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
             subprocess.run([program, *command], check=True, capture_output=True, env=environment)
             seconds.append(time.perf_counter() - started)
             answers[t] = cv2.imread(str(Path(folder) / "out.png"))[..., ::-1]
@@ -113,68 +127,140 @@ def score(answer: np.ndarray, truth: np.ndarray, hidden: np.ndarray) -> dict[str
     }
 
 
+# ---------------------------------------------------------------------------------------------------------------- cases
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=Path, required=True)
-    parser.add_argument("--ebsynth-csv", type=Path, required=True, help="which cases to run, and EbSynth's PSNR on them")
+    parser.add_argument("--clips", type=Path, required=True, help="a folder of videos")
+    parser.add_argument("--ebsynth-csv", type=Path, nargs="*", default=[], help="EbSynth's PSNR, and which cases to run")
     parser.add_argument("--ebsynth", type=Path, help="the EbSynth program, to run it side by side")
-    parser.add_argument("--methods", default="freeze,warp,analogy")
-    parser.add_argument("--quality", default="normal")
+    parser.add_argument("--methods", default="analogy", help="also freeze, warp, analogy:global, analogy:local")
+    parser.add_argument("--filters", default="", help="only these, with commas between")
+    parser.add_argument("--only", default="", help="only clips whose names begin so, with commas between")
     parser.add_argument("--size", type=int, help="only this short side")
-    parser.add_argument("--only", default="", help="only clips whose name begins so")
+    parser.add_argument("--quality", default="normal")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--csv", type=Path, help="where one row for each compared frame is written")
     return parser.parse_args()
+
+
+def known_numbers(tables: list[Path]) -> dict[Case, dict[int, float]]:
+    """EbSynth's PSNR by case and frame."""
+    found: dict[Case, dict[int, float]] = defaultdict(dict)
+    for table in tables:
+        for row in csv.DictReader(table.open()):
+            found[row["clip"], int(row["size"]), row["filter"]][int(row["t"])] = float(row["ebsynth_psnr_db"])
+    return found
+
+
+def cases(options: argparse.Namespace, known: dict[Case, dict[int, float]]) -> Iterator[Case]:
+    """What to run: what the tables know, else the clips that `--only` names, all of one clip together."""
+    beginnings = tuple(options.only.split(","))
+    wanted = set(options.filters.split(",")) if options.filters else set(FILTERS)
+    if unknown := wanted - set(FILTERS):
+        raise SystemExit(f"There is no filter called {', '.join(unknown)}. Choose from {', '.join(FILTERS)}.")
+    listed = {case for case in known if case[0].startswith(beginnings)}
+    if options.only:
+        files = [file.stem for file in sorted(options.clips.iterdir()) if file.is_file() and file.stem.startswith(beginnings)]
+        unlisted = [name for name in files if not any(case[0] == name for case in known)]
+        listed |= {(name, options.size or 256, kind) for name in unlisted for kind in FILTERS}
+    order = list(FILTERS)
+    for case in sorted(listed, key=lambda one: (one[0], one[1], order.index(one[2]))):
+        if case[2] in wanted and options.size in (None, case[1]):
+            yield case
+
+
+def run_case(options: argparse.Namespace, case: Case, known: dict[int, float]) -> list[dict]:
+    """One row for each method and frame."""
+    name, size, kind = case
+    clip = sources(options.clips, name, size)
+    times = tuple(t for t in TIMES if t < len(clip))
+    truth = {t: FILTERS[kind](clip.raw(t)) for t in (0, *times)}
+    found = {m: run_method(m, options.quality, clip, truth[0], times) for m in options.methods.split(",")}
+    if options.ebsynth:
+        found["ebsynth"] = run_ebsynth(options.ebsynth, clip, truth[0], times)
+    facts = {"clip": name, "size": size, "filter": kind}
+    rows = []
+    for method, (answers, seconds) in found.items():
+        for t in times:
+            scores = score(answers[t], truth[t], occluded(clip, t))
+            gain = scores["psnr"] - known.get(t, float("nan"))
+            rows.append({**facts, "method": method, "t": t, **scores, "gain": gain, "seconds": seconds})
+    means = [(m, mean_of(rows, "psnr", method=m), mean_of(rows, "gain", method=m), found[m][1]) for m in found]
+    print(f"{name} {size} {kind}: " + ", ".join("{} {:.2f} ({:+.2f}) {:.3f}s".format(*one) for one in means), flush=True)
+    return rows
+
+
+# -------------------------------------------------------------------------------------------------------------- reports
+
+
+def chosen(rows: list[dict], **wanted: object) -> list[dict]:
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def mean_of(rows: list[dict], what: str, **wanted: object) -> float:
+    values = [row[what] for row in chosen(rows, **wanted) if not np.isnan(row[what])]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def distinct(rows: list[dict], key: str) -> list:
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def report(rows: list[dict]) -> None:
+    """Markdown: each method as a whole, then what it gains over EbSynth (or its PSNR) by filter and clip."""
+    print("\n| size | method | PSNR dB | against EbSynth | SSIM | error where occluded | s a frame |")
+    print("|---|---|---|---|---|---|---|")
+    for size in distinct(rows, "size"):
+        for method in distinct(rows, "method"):
+            mean = {key: mean_of(rows, key, size=size, method=method) for key in ("psnr", "gain", "ssim", "occluded", "seconds")}
+            row = "| {} | {} | {psnr:.2f} | {gain:+.2f} | {ssim:.4f} | {occluded:.2f} | {seconds:.3f} |"
+            print(row.format(size, method, **mean))
+    for size in distinct(rows, "size"):
+        for method in distinct(rows, "method"):
+            mine = chosen(rows, size=size, method=method)
+            what = "psnr" if np.isnan(mean_of(mine, "gain")) else "gain"
+            by_case(mine, what, f"{method} at {size}: {'against EbSynth' if what == 'gain' else 'PSNR'}, dB")
+
+
+def by_case(rows: list[dict], what: str, title: str) -> None:
+    """One row a clip, one column a filter (each a mean over the frames), with means, worst clips and worst single frames."""
+    kinds = distinct(rows, "filter")
+    print(f"\n{title}\n")
+    print(f"| | {' | '.join(kinds)} | mean | worst |\n|---|{'---|' * (len(kinds) + 2)}")
+    table = {name: {kind: mean_of(rows, what, clip=name, filter=kind) for kind in kinds} for name in distinct(rows, "clip")}
+    for name, values in table.items():
+        print_row(name, list(values.values()), float(np.nanmean(list(values.values()))), float(np.nanmin(list(values.values()))))
+    columns = {kind: [values[kind] for values in table.values()] for kind in kinds}
+    means, worst = ([float(one(values)) for values in columns.values()] for one in (np.nanmean, np.nanmin))
+    print_row("mean", means, float(np.nanmean(means)), min(means))
+    print_row("worst clip", worst, float("nan"), min(worst))
+    frames = [min(row[what] for row in chosen(rows, filter=kind)) for kind in kinds]
+    print_row("worst frame", frames, float("nan"), min(frames))
+
+
+def print_row(name: str, values: list[float], mean: float, worst: float) -> None:
+    print(f"| {name} | {' | '.join(f'{value:+.2f}' for value in values)} | {mean:+.2f} | {worst:+.2f} |".replace("+nan", ""))
 
 
 def main() -> None:
     options = arguments()
-    cases = defaultdict(dict)
-    for row in csv.DictReader(options.ebsynth_csv.open()):
-        cases[row["clip"], int(row["size"]), row["filter"]][int(row["t"])] = float(row["ebsynth_psnr_db"])
-    rows = []
-    for (name, size, kind), known in cases.items():
-        if (options.size and size != options.size) or not name.startswith(options.only):
-            continue
-        rows += run_case(options, (name, size, kind), known)
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    known = known_numbers(options.ebsynth_csv)
+    rows: list[dict] = []
+    for case in cases(options, known):
+        rows += run_case(options, case, known.get(case, {}))
+    if not rows:
+        raise SystemExit("There is nothing to run. Name clips with --only, or tables with --ebsynth-csv.")
+    if options.csv:
+        with options.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
     report(rows)
     print(f"\nPeak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
-
-
-def run_case(options: argparse.Namespace, case: tuple[str, int, str], known: dict[int, float]) -> list[dict]:
-    name, size, kind = case
-    clip = sources(options.clips, name, size)
-    truth = {t: FILTERS[kind](clip.raw(t)) for t in (0, *TIMES)}
-    hidden = {t: occluded(clip, t) for t in TIMES}
-    found = {m: run_method(m, options.quality, clip, truth[0], TIMES) for m in options.methods.split(",")}
-    if options.ebsynth:
-        found["ebsynth"] = run_ebsynth(options.ebsynth, clip, truth[0], TIMES)
-    rows = []
-    for method, (answers, seconds) in found.items():
-        scores = [score(answers[t], truth[t], hidden[t]) for t in TIMES]
-        mean = {key: float(np.nanmean([one[key] for one in scores])) for key in scores[0]}
-        against = mean["psnr"] - float(np.mean([known[t] for t in TIMES]))
-        rows.append(
-            {"clip": name, "size": size, "filter": kind, "method": method, "seconds": seconds, "against": against, **mean}
-        )
-    shown = ", ".join(f"{row['method']} {row['psnr']:.2f} ({row['against']:+.2f}) {row['seconds']:.3f}s" for row in rows)
-    print(f"{name} {size} {kind}: {shown}", flush=True)
-    return rows
-
-
-def report(rows: list[dict]) -> None:
-    """Markdown: one row a (size, method), and how analogy stands on every filter."""
-    print("\n| size | method | PSNR dB | against EbSynth's csv | SSIM | error where occluded | s a frame |")
-    print("|---|---|---|---|---|---|---|")
-    for size, method in sorted({(row["size"], row["method"]) for row in rows}):
-        mine = [row for row in rows if (row["size"], row["method"]) == (size, method)]
-        mean = {key: np.nanmean([row[key] for row in mine]) for key in ("psnr", "against", "ssim", "occluded", "seconds")}
-        print(
-            "| {} | {} | {psnr:.2f} | {against:+.2f} | {ssim:.4f} | {occluded:.2f} | {seconds:.3f} |".format(size, method, **mean)
-        )
-    print("\n| size | filter | analogy against EbSynth, mean dB | worst clip dB |\n|---|---|---|---|")
-    for size, kind in sorted({(row["size"], row["filter"]) for row in rows}):
-        gains = [row["against"] for row in rows if (row["size"], row["filter"], row["method"]) == (size, kind, "analogy")]
-        if gains:
-            print(f"| {size} | {kind} | {np.mean(gains):+.2f} | {min(gains):+.2f} |")
 
 
 if __name__ == "__main__":

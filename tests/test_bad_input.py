@@ -147,6 +147,8 @@ TABLE = [
     (f"{EDIT} {OUT} --set editor.short_side=big", 2, ["short_side", "'big'"]),
     (f"{EDIT} {OUT} --set nonsense", 2, ["'nonsense'", "part.field=value"]),
     (f"{EDIT} {OUT} --quality god", 2, ["'god'", "'normal'"]),
+    (f"{EDIT} {OUT} --extent locale", 2, ["'locale'", "'local'"]),
+    (f"{EDIT} {OUT} --extent local", 2, ["--extent local", "--method analogy"]),
     (f"{EDIT} {OUT} --device gpu", 2, ["'gpu'", "auto"]),
     (f"{EDIT} {OUT} --strength 1.2", 2, ["1.2"]),
     (f"{EDIT} {OUT} --seed x", 2, ["--seed"]),

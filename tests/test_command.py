@@ -51,6 +51,7 @@ CASES = {
         "fps": "30000/1001",
         "side_by_side": True,
         "strict": True,
+        "extent": "local",
         "allow_damaged": True,
         "tonemap": True,
         "mask": "mask of me.png",

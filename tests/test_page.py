@@ -309,15 +309,16 @@ def test_the_form_becomes_the_body_of_a_job():
     assert events.body({**plain, "prompt": "", "look": "night"})["prompt"] == "night"
     full = {
         "method": "warp", "style": "s1", "mask": "m1#4", "keyframes": '{"3": "k1", "x": "k2", "4": "../x"}', "strength": 0.0,
-        "settings": "a.b = c\n\nd=e=f", "model": "mini", "other_shots": True, "seed": 7.0, "start": " 2s ", "quality": "best",
+        "extent": "local", "settings": "a.b = c\n\nd=e=f", "model": "mini", "other_shots": True, "seed": 7.0, "start": " 2s ",
+        "quality": "best",
     }  # fmt: skip
     assert events.body({**plain, **full}) == {
         "input": "a1", "prompt": "sepia", "method": "warp", "style": "s1", "mask": "m1", "keyframes": {"3": "k1"},
         "strength": 0.0, "settings": {"model.weights": "mini", "a.b": "c", "d": "e=f"}, "other_shots": "keep", "seed": 7,
-        "start": "2s", "quality": "best",
+        "start": "2s", "quality": "best", "extent": "local",
     }  # fmt: skip
     coloured = events.body({**plain, **full, "kind": "colorize", "by": "b1#2", "keep_colors": True})
-    assert coloured["by"] == "b1" and not {"prompt", "keyframes", "style", "method", "keep_colors"} & coloured.keys()
+    assert coloured["by"] == "b1" and not {"prompt", "keyframes", "style", "method", "keep_colors", "extent"} & coloured.keys()
     assert "by" not in events.body({**plain, "by": "b1"})
     steady = events.body({**plain, **full, "kind": "deflicker"})
     assert steady["kind"] == "deflicker" and not {"prompt", "keyframes", "style", "method"} & steady.keys()
@@ -389,12 +390,12 @@ def test_a_job_fills_the_form_that_asks_for_the_same(kind, models):
     fresh = {
         "prompt": "", "kind": "edit", "by": "", "strength": 1, "keep_colors": False, "quality": "normal", "start": "", "end": "",
         "side_by_side": False, "method": "", "model": "", "negative": "", "seed": 0, "style": "", "mask": "", "settings": "",
-        "other_shots": False, "allow_damaged": False, "tonemap": False,
+        "other_shots": False, "allow_damaged": False, "tonemap": False, "extent": "auto",
     }  # fmt: skip
     full = {
         "prompt": "sepia", "kind": kind, "by": "b1", "strength": 0.5, "keep_colors": True, "quality": "best", "start": "2s",
         "end": "40", "side_by_side": True, "method": "warp", "model": "mini", "negative": "blur", "seed": 7, "style": "s1",
-        "mask": "m1", "settings": "a.b=c\nd=e=f", "other_shots": True, "allow_damaged": True, "tonemap": True,
+        "mask": "m1", "settings": "a.b=c\nd=e=f", "other_shots": True, "allow_damaged": True, "tonemap": True, "extent": "local",
     }  # fmt: skip
     assert set(events.RESTORED) == set(fresh) == set(full)
     rest = {"input": "a1", "look": "", "keyframes": '{"3": "k1"}'}

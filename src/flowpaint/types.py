@@ -280,6 +280,10 @@ class Edit:
             return "sketch"
         return "removal" if self.remove else "words"
 
+    def whole(self) -> "Edit":
+        """Return the edit as one of the whole picture, which an editor changes however little, unless it was said to be local."""
+        return replace(self, extent="global") if self.extent == "auto" else self
+
     def words(self, frame: int) -> str:
         """The words that hold at `frame`."""
         begun = [start for start in self.prompts if start <= frame]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from test_regions import COSTUME, DISC, GROUND, RECOLOURED, mask, overlap, shown
 
+from flowpaint.parts.propagate.extent import Decision
 from flowpaint.parts.propagate.layer import Known, carry, stands_apart
 from flowpaint.parts.propagate.match import Match
 from flowpaint.parts.propagate.regions import Region, Regions
@@ -55,7 +56,9 @@ def carry_along(regions, match, away, frame=None, known=None):
 
 def layer(part):
     region = Region(part, is_layer=True, body=part, outline=None)
-    return Regions(torch.rand(1, 3, *SIZE), part, (region,), is_global=False, changes_shape=False)
+    return Regions(
+        torch.rand(1, 3, *SIZE), part, (region,), is_global=False, changes_shape=False, decision=Decision(True, "a test", 0.1)
+    )
 
 
 MOTIONS = {
@@ -104,7 +107,7 @@ def test_what_passes_in_front_stays_in_front():
 
 def test_a_recoloured_surface_is_found_in_another_frame():
     source = shown(GROUND, DISC)
-    regions = Regions.find(source, shown(GROUND, RECOLOURED), "auto")
+    regions = Regions.find(source, shown(GROUND, RECOLOURED), "local")
     there, back = affine([[1.0, 0.0], [0.0, 1.0]], [4 * 0.04 * 96, -4 * 0.02 * 96])
     match, away, _ = fields(mask(), there, back)
     carried = carry_along(regions, match, away, shown(GROUND, DISC, time=4))
@@ -115,7 +118,7 @@ def test_a_recoloured_surface_is_found_in_another_frame():
 
 
 def test_a_pixel_whose_match_went_astray_takes_the_motion_of_its_part():
-    regions = Regions.find(shown(GROUND, DISC), shown(GROUND, RECOLOURED), "auto")
+    regions = Regions.find(shown(GROUND, DISC), shown(GROUND, RECOLOURED), "local")
     there, back = affine([[1.0, 0.0], [0.0, 1.0]], [4 * 0.04 * 96, -4 * 0.02 * 96])
     match, away, moved = fields(mask(), there, back)
     astray = torch.zeros(1, 1, *SIZE)
@@ -129,7 +132,7 @@ def test_a_pixel_whose_match_went_astray_takes_the_motion_of_its_part():
 
 def test_a_layer_is_bent_to_the_outline_of_what_it_covers():
     """The disc is larger now than in the key frame, which its matches do not tell; it does not peep out."""
-    regions = Regions.find(shown(GROUND, DISC), shown(GROUND, COSTUME), "auto")
+    regions = Regions.find(shown(GROUND, DISC), shown(GROUND, COSTUME), "local")
     assert regions.parts[0].is_layer and regions.parts[0].outline is not None
     grid, free = pixel_grid(*SIZE), torch.zeros(1, 1, *SIZE)
     larger = replace(DISC, shape=Blob(size=0.31))
@@ -162,7 +165,7 @@ def test_what_moved_apart_is_remembered_when_the_background_breaks_up():
 
 def test_an_object_is_followed_from_frame_to_frame_where_no_match_finds_it():
     """The surface's matches all failed; what the frame before knew finds it, though its flow errs by two pixels."""
-    regions = Regions.find(shown(GROUND, DISC), shown(GROUND, RECOLOURED), "auto")
+    regions = Regions.find(shown(GROUND, DISC), shown(GROUND, RECOLOURED), "local")
     assert regions.parts[0].outline is not None
     grid, lost = pixel_grid(*SIZE), torch.ones(1, 1, *SIZE)
     frame, wanted = shown(GROUND, DISC, time=4), mask(time=4)

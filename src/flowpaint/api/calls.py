@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..runs import read_manifest
 from ..seams import Method
-from ..types import Clip, from_raw
+from ..types import Clip, Extent, from_raw
 from .choose import DEFAULT_METHOD, OBJECT_METHOD, choose_method
 from .job import Job, Kind, OtherShots, Quality, recipe_of
 from .prepare import Given
@@ -36,7 +36,8 @@ class Options(TypedDict, total=False):
     `instruct`: the prompt says what to change; `remove`: the objects shall be gone. `settings`: fields of the method's parts,
     as a mapping {"flow.preset": "fast"} or as texts "flow.preset=fast". `start`, `end`: times, the end not included.
     `preview`: the first so many seconds ("2s") at a short side of 256 pixels. `strict`: a key picture that does not match its
-    frame is refused, where it otherwise is a warning. `fps`: the rate of folders and arrays. `encoding`: fields of
+    frame is refused, where it otherwise is a warning. `extent`: whether key pictures were edited as a whole ("global") or in a
+    part ("local"); "auto" finds out. `fps`: the rate of folders and arrays. `encoding`: fields of
     `flowpaint.video.Encoding`. `offline`, `commercial_only`, `allow_pickle`: see `flowpaint.weights.Policy`.
     """
 
@@ -62,6 +63,7 @@ class Options(TypedDict, total=False):
     side_by_side: bool
     other_shots: OtherShots
     strict: bool
+    extent: Extent
     allow_damaged: bool
     tonemap: bool
     fps: float | str
@@ -198,7 +200,7 @@ def plan_job(
 
 _AS_THEY_ARE = {
     *("negative", "strength", "keep_colors", "quality", "seed", "device"),
-    *("preview", "side_by_side", "other_shots", "strict", "allow_damaged", "tonemap"),
+    *("preview", "side_by_side", "other_shots", "strict", "extent", "allow_damaged", "tonemap"),
     *("offline", "commercial_only", "allow_pickle", "instruct", "remove"),
 }
 _AS_TEXT = ("new_object", "reference", "sketch", "depth", "start", "end")

@@ -10,7 +10,7 @@ from .choose import DEFAULT_METHOD, OBJECT_METHOD, choose_method
 from .job import WITHOUT_KEYS, Job, marks_by_words, recipe_of
 
 _FLAGS = ("keep_colors", "side_by_side", "strict", "allow_damaged", "tonemap", "offline", "commercial_only", "allow_pickle")
-_VALUES = ("strength", "start", "end", "preview", "quality", "seed", "device", "fps", "negative", "other_shots")
+_VALUES = ("strength", "start", "end", "preview", "quality", "seed", "device", "fps", "negative", "other_shots", "extent")
 _FILES = ("mask", "new_object", "reference", "sketch", "depth", "style", "by")
 _ENCODING = ("codec", "crf", "preset", "pixel_format", "audio")
 _MOST = 200  # settings

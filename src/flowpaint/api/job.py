@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .. import seams
 from ..errors import ConfigError, InputError, nearest
 from ..report import versions
+from ..types import Extent
 from ..video import Encoding, read_comment
 from ..weights import Policy, is_known, names_file
 from . import toml
@@ -20,6 +21,7 @@ Quality = Literal["draft", "normal", "best"]
 OtherShots = Literal["refuse", "keep"]
 _KEPT = {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mov"}  # suffixes that take H.264 and what such files hold; others become .mkv
 OF_THE_FILE = ("output", "encoding.audio")  # fields of which nothing hangs but the file that is put together in the end
+EXTENTS: tuple[Extent, ...] = ("auto", "global", "local")
 KINDS: tuple[Kind, ...] = ("edit", "propagate", "deflicker", "colorize")
 WITHOUT_KEYS: frozenset[Kind] = frozenset({"deflicker", "colorize"})  # done by the method of that name, which needs no key frames
 QUALITIES: tuple[Quality, ...] = ("draft", "normal", "best")
@@ -34,9 +36,10 @@ class Job:
     that say which look was taken, `encoding` the fields of `flowpaint.video.Encoding` that differ from their defaults.
     `objects` are the marks of what a method changes the shape of: mask files, click:x,y, box:x0,y0,x1,y1 or auto;
     `new_object` is the mask of what an edited first frame shows there, `reference` and `sketch` are pictures of what shall be
-    there, `depth` is a video of the source's depth, white = near. `instruct`: the prompt says what to change; `remove`: the
-    objects shall be gone. `by` is the video that lends its colours (kind "colorize"), shown at the input's times with
-    `resample`. With `strict` a key picture that does not match its frame is refused. Times count in the input, whatever
+    there, `depth` is a video of the source's depth, white = near. `extent` says what of the key pictures was edited: the whole
+    ("global"), a part ("local"), or that this is to be found out ("auto"). `instruct`: the prompt says what to change;
+    `remove`: the objects shall be gone. `by` is the video that lends its colours (kind "colorize"), shown at the input's times
+    with `resample`. With `strict` a key picture that does not match its frame is refused. Times count in the input, whatever
     `start` says. `offline`, `commercial_only` and `allow_pickle` are those of `flowpaint.weights.Policy`. Raises
     `ConfigError` for a word that is not one of a field's choices, `InputError` for a strength outside 0..1 and for colours
     both kept and taken.
@@ -73,6 +76,7 @@ class Job:
     side_by_side: bool = False
     other_shots: OtherShots = "refuse"
     strict: bool = False
+    extent: Extent = "auto"
     allow_damaged: bool = False
     tonemap: bool = False
     fps: str = "24"
@@ -82,12 +86,14 @@ class Job:
     encoding: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", KINDS), ("quality", QUALITIES), ("other_shots", ("refuse", "keep"))):
+        for name, choices in (("kind", KINDS), ("quality", QUALITIES), ("extent", EXTENTS), ("other_shots", ("refuse", "keep"))):
             value = getattr(self, name)
             if value not in choices:
                 raise ConfigError(f"There is no {name.replace('_', ' ')} {value!r}. Nearest: {nearest(value, choices)}.")
         if not 0.0 <= self.strength <= 1.0:
             raise InputError(f"The strength {self.strength} is outside 0..1. Give 0 for the source, 1 for the whole edit.")
+        if self.kind in WITHOUT_KEYS and self.extent != "auto":
+            raise InputError(f"The extent is that of an edited picture, and {self.kind} takes none. Leave --extent out.")
         if self.kind == "colorize" and self.keep_colors:
             raise InputError("--keep-colors would keep what colorize changes. Leave it out, or give a --strength below 1.")
         if self.kind != "colorize" and (self.by or self.resample):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import seams, timecode, video
 from ..errors import ConfigError, InputError, WeightsError
+from ..methods.analogy import Analogy
 from ..parallel import ReadAhead, one_thread_each
 from ..report import Timings
 from ..seams import Method, Notes
@@ -101,6 +102,11 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         said = marked(job, given.objects, whole, frames, notes.warn)
         if (said.objects or said.depth is not None) and not takes_objects(method):
             raise InputError(f"The method {type(method).__name__} takes no objects and no depth. Use --method stablev2v.")
+        if job.extent != "auto" and not takes_extent(method):
+            raise InputError(
+                f"The method {type(method).__name__} treats all edits alike, so --extent {job.extent} has no effect. "
+                "Leave it out, or use --method analogy."
+            )
         if job.preview is not None:
             clip, mask, said = _small(clip), mask and _small(mask), _small_marks(said)
         clip = clip.with_frames(frames_read := _read_ahead(clip, timings))
@@ -298,6 +304,12 @@ def _by(job: Job, given: Given, whole: Clip, frames: range, warn: Warn) -> Clip 
 def takes_objects(method: Method) -> bool:
     """Whether `method` changes the shape of objects that are marked for it."""
     return bool(getattr(method, "takes_objects", False))
+
+
+def takes_extent(method: Method) -> bool:
+    """Return whether `method` asks if a part of a picture was edited or the whole: its propagator says so."""
+    propagator = method.propagator() if isinstance(method, Analogy) else getattr(method, "propagate", None)
+    return bool(getattr(propagator, "takes_extent", False))
 
 
 def has_image_model(method: Method) -> bool:

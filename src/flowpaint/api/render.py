@@ -101,6 +101,7 @@ def _edit(prepared: Prepared, shot: range, anchor: Anchor | None) -> Edit:
         mask=mask,
         anchor=anchor,
         colours=None if prepared.by is None else prepared.by[shot.start : shot.stop],
+        extent=job.extent,
         strength=job.strength,
         keep_colors=job.keep_colors,
         finished=frozenset(index - shot.start for index in prepared.finished if index in shot),

@@ -25,6 +25,7 @@ _AnyMethod = Annotated[
 ]
 _Keys = Annotated[list[str] | None, typer.Option("--keyframe", metavar="TIME=PICTURE", help="An edited frame; may be repeated.")]
 _Strict = Annotated[bool, typer.Option("--strict", help="Refuse a key frame that does not match its frame.")]
+_Extent = Annotated[str, typer.Option(help="What the key pictures were edited in: auto, global or local.")]
 _Shots = Annotated[str, typer.Option(help="Shots without a key frame: refuse, or keep as they are.")]
 
 
@@ -49,6 +50,7 @@ def edit(
     method: _AnyMethod = None,
     keyframe: _Keys = None,
     strict: _Strict = False,
+    extent: _Extent = "auto",
     replay: Annotated[Path | None, typer.Option(help="Repeat what is stored in a result or its report.")] = None,
     approve: Annotated[bool, typer.Option("--approve", help="Edit the first frame only, and say how to go on.")] = False,
     what: What,
@@ -70,7 +72,7 @@ def edit(
             raise InputError("--approve makes a picture before the run. Leave out --replay and --dry-run, or --approve.")
         if replay is not None:
             own = (what, things, words, how, source) != (What(), Objects(), ImageModel(), How(), Input())
-            if prompt or style or keyframe or strict or own:
+            if prompt or style or keyframe or strict or extent != "auto" or own:
                 raise InputError("--replay brings its own words and settings. Give at most an input and an output beside it.")
             _make(_replayed(replay, video, weights, out), out, run, talk, machines)
             return
@@ -79,7 +81,7 @@ def edit(
         if things.instruct is not None and prompt:
             raise InputError("There are both a prompt and an instruction. Give the words once.")
         prompt = prompt if things.instruct is None else things.instruct
-        plain = _plain(what, how, source, out) | vars(weights) | things.plain() | {"strict": strict}
+        plain = _plain(what, how, source, out) | vars(weights) | things.plain() | {"strict": strict, "extent": extent}
         plain |= {"prompts": _by_time(words.prompts, "prompt", "WORDS"), "negative": words.negative}
         plain["settings"] = [*things.settings(), *words.settings(), *how.settings]
         job, _ = api.plan_job(
@@ -139,6 +141,7 @@ def propagate(
     video: _Video,
     keyframe: _Keys = None,
     strict: _Strict = False,
+    extent: _Extent = "auto",
     method: _Method = "analogy",
     other_shots: _Shots = "refuse",
     what: What,
@@ -154,7 +157,8 @@ def propagate(
     with talking(manners) as talk:
         from .. import api
 
-        plain = _plain(what, how, source, out) | vars(weights) | {"other_shots": other_shots, "strict": strict}
+        plain = _plain(what, how, source, out) | vars(weights)
+        plain |= {"other_shots": other_shots, "strict": strict, "extent": extent}
         job, _ = api.plan_job("propagate", video, method=method, keyframes=read_keyframes(keyframe or []), **plain)
         _make(job, out, run, talk, machines)
 

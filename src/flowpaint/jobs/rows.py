@@ -21,7 +21,21 @@ _ENCODING = {"codec", "crf", "preset", "pixel_format", "pad_even", "audio"}
 _PATHS = ("input", "style", "by", "mask", "new_object", "reference", "sketch", "depth")
 _BY_TIME, _LISTS = {"keyframes", "prompts"}, {"settings", "objects"}
 _ALIASES = {"keyframe": "keyframes", "object": "objects", "set": "settings"}
-_OTHERS = {"output", "kind", "prompt", "negative", "method", "quality", "device", "start", "end", "preview", "other_shots", "fps"}
+_OTHERS = {
+    "output",
+    "kind",
+    "prompt",
+    "negative",
+    "method",
+    "quality",
+    "device",
+    "start",
+    "end",
+    "preview",
+    "other_shots",
+    "extent",
+    "fps",
+}
 COLUMNS = frozenset({*_PATHS, *_BY_TIME, *_LISTS, *_OTHERS, *_FLAGS, *_FLOATS, *_INTS, *_ENCODING})
 _TRUE, _FALSE = {"true", "yes", "1", "x"}, {"false", "no", "0"}
 

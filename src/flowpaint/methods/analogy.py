@@ -1,6 +1,6 @@
 """`Analogy`, the default method: edit a few frames, carry them to the rest by correspondence. No weights, any machine."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..seams import FlowEstimator, ImageEditor, Propagator, Repainter, RepeatableEditor, Run, build, default, steadiness_of
 from ..types import Clip, Edit
@@ -38,8 +38,7 @@ class Analogy:
             return propagate(clip, keys.given(clip, edit), edit, run)
         if self.propagate is None and suits(edit, self.editor):
             return every_frame(clip, edit, self.editor, run)
-        # A look changes the whole picture, however faint it is.
-        edit = replace(edit, extent="global")
+        edit = edit.whole()
         pictures = self._pictures(clip, edit, run, propagate)
         if isinstance(propagate, Repainter):
             return propagate.repaint(clip, pictures, edit.keyframes.keys(), edit, run)

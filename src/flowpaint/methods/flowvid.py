@@ -130,7 +130,7 @@ class FlowVid:
             return self._repaired(clip, anchors, edit, run)
         told = Notes(warnings=run.notes.warnings)  # the rows of frames are those of the pass that is sure
         apart = replace(run, store=PrefixedStore(run.store, "between: "), notes=told)
-        whole = edit if edit.keyframes else replace(edit, extent="global")  # an editor changes the whole picture
+        whole = edit if edit.keyframes else edit.whole()
         plain, trust = self.propagate.with_trust(clip, anchors, whole, run)  # type: ignore[attr-defined]  # see check
         size = working_size(self.model, clip.height, clip.width, self.side)
         return windows.composite(
@@ -186,7 +186,7 @@ class FlowVid:
             return anchors[index] if index in anchors else work.picture(index)
 
         # What a network paints anew is new everywhere.
-        return self.propagate(clip, keys.Keys(clip, edit, chosen, picture), replace(edit, extent="global"), run)
+        return self.propagate(clip, keys.Keys(clip, edit, chosen, picture), edit.whole(), run)
 
     def _places(self, clip: Clip, anchors: Mapping[int, Tensor], run: Run) -> list[int]:
         """The frames that the network repairs, those that were edited among them."""

@@ -102,6 +102,7 @@ class Asked(BaseModel):
     side_by_side: bool = False
     other_shots: Literal["refuse", "keep"] = "refuse"
     strict: bool = False
+    extent: Literal["auto", "global", "local"] = "auto"
     allow_damaged: bool = False
     tonemap: bool = False
     fps: Annotated[str, StringConstraints(pattern=r"^[0-9./]{1,20}$")] | float = "24"

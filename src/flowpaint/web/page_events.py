@@ -23,7 +23,7 @@ _SHOWN = 30  # jobs in the list
 _REMEMBERED = 64  # reports, shortened
 RESTORED = (  # of the form, all but the look, which a job has among its words, and the edited pictures, which have a list
     "prompt", "kind", "by", "strength", "keep_colors", "quality", "start", "end", "side_by_side", "method", "model", "negative",
-    "seed", "style", "mask", "other_shots", "allow_damaged", "tonemap", "settings",
+    "seed", "style", "mask", "other_shots", "extent", "allow_damaged", "tonemap", "settings",
 )  # fmt: skip
 _WEIGHTS = "model.weights"
 _NEED_NO_LOOK = frozenset({"propagate", "deflicker", "colorize"})
@@ -275,6 +275,7 @@ def body(form: Mapping[str, Any]) -> dict[str, Any]:
         "settings": _settings(str(form.get("settings") or ""), str(form.get("model") or "")),
         "keep_colors": bool(form.get("keep_colors")) and kind != "colorize",
         "seed": int(form.get("seed") or 0),
+        "extent": None if kind in _NEED_NO_PICTURES or form.get("extent") == "auto" else form.get("extent"),
         "quality": None if form.get("quality") == "normal" else form.get("quality"),
     }
     strength = 1.0 if form.get("strength") is None else float(form["strength"])

@@ -18,6 +18,7 @@ _KINDS = [
     ("Only take the flicker out", "deflicker"),
     ("Give it the colours of another video", "colorize"),
 ]
+_EXTENTS = [("Find out", "auto"), ("The whole picture", "global"), ("A part of it", "local")]
 _QUALITIES = [("Draft, quick", "draft"), ("Normal", "normal"), ("Best, slow", "best")]
 _HEAD = (
     '<link rel="stylesheet" href="/page/page.css"><script src="/page/page.js" defer></script>'
@@ -158,9 +159,10 @@ def _look() -> Look:
             html.upload("Upload the edited frame", kind="picture", tells="fp-key", hint="for the frame shown", with_frame=True)
         )
         key, keys, keyframes = _field("fp-key"), _field("fp-keys", "{}"), _piece()
+        extent = gr.Radio(_EXTENTS, value="auto", label="What you changed in them")
     with gr.Accordion("More choices", open=False):
         form, lent = _more()
-    form |= {"look": look, "prompt": prompt, "keyframes": keys, "mask": _field("fp-mask")}
+    form |= {"look": look, "prompt": prompt, "keyframes": keys, "extent": extent, "mask": _field("fp-mask")}
     return Look(look=look, method=form["method"], key=key, keys=keys, keyframes=keyframes, lent=lent, form=form)
 
 

@@ -72,6 +72,39 @@ def smooth(picture: Picture) -> Picture:
     return colour(flat.astype(np.uint8, copy=False), seed=5)
 
 
+def hue(picture: Picture) -> Picture:
+    """`picture` with its hue turned by 154 degrees in HSV."""
+    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0].astype(int) + 77) % 180  # OpenCV counts hue in steps of two degrees
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.uint8, copy=False)
+
+
+def solarise(picture: Picture) -> Picture:
+    """`picture` with levels above 128 inverted; levels below stay as they are."""
+    return np.where(picture > 128, 255 - picture, picture).astype(np.uint8)
+
+
+def duotone(picture: Picture) -> Picture:
+    """Luma of `picture` between a dark and a light colour, drawn from seed 4."""
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None] / 255.0
+    dark, light = np.random.default_rng(4).uniform(0, 255, (2, 3))
+    toned: Picture = (luma * light + (1 - luma) * dark).round().astype(np.uint8)
+    return toned
+
+
+def median(picture: Picture) -> Picture:
+    """`picture` without fine structure: a median of 9x9, twice."""
+    return cv2.medianBlur(cv2.medianBlur(picture, 9), 9).astype(np.uint8, copy=False)
+
+
+def emboss(picture: Picture) -> Picture:
+    """Relief of `picture`: a directional kernel of 3x3."""
+    kernel = np.array([[-2.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
+    return cv2.filter2D(picture, -1, kernel).astype(np.uint8, copy=False)
+
+
+# The second five are no mixes of colours: two move or remove fine structure, one leaves most of a dark picture as it is.
 FILTERS: Mapping[str, Callable[[Picture], Picture]] = MappingProxyType(
     {"colour": colour, "poster": poster, "pencil": pencil, "style": style, "smooth": smooth}
+    | {"hue": hue, "solarise": solarise, "duotone": duotone, "median": median, "emboss": emboss}
 )

@@ -6,7 +6,7 @@ Hertzmann et al., SIGGRAPH 2001, and Jamriska et al., SIGGRAPH 2019, state the p
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ...labels import describe
 from ...seams import FlowEstimator, Run, default
 from ...types import Clip, Edit, Raw, check_shape, from_raw, to_raw
 from ...warp import grid_of, resize, sample_at, warp
+from .beside import fading, untouched
 from .chain import Chain, State, check_keyframes
 from .compose import Key, Tracked, render
 from .layer import Known, carry
@@ -34,6 +35,8 @@ class Analogy:
     `match_side`: short side (pixels) at which frames are compared, by quality if None. `search_every`: frames between
     exhaustive matches. `steadiness`: how far the previous result fills in where nothing in the key frame fits.
     """
+
+    takes_extent: ClassVar[bool] = True
 
     flow: FlowEstimator = default("flow", "dis")
     match_side: int | None = None
@@ -107,6 +110,9 @@ class _Work:
         check_shape(keyframe=(edited, "1 3 H W"), frame=(source, "1 3 H W"))
         small, small_edited = resize(source, *self.small), resize(edited, *self.small)
         regions = Regions.find(small, small_edited, self.edit.extent)
+        number, decision = self.run.offset + index, regions.decision
+        self.run.notes.frame(number, changed=round(decision.share, 4), local=float(decision.is_local))
+        self.run.notes.facts[f"extent of frame {number}"] = str(decision)
         if regions.changes_shape:
             self.run.notes.warn(
                 f"The edit of frame {self.run.offset + index} changes the object's outline, which correspondence cannot move. "
@@ -120,6 +126,7 @@ class _Work:
             small=small,
             regions=regions,
             transfer=Transfer.measure(source, edited, ridge=self.part.ridge, where=where),
+            same=untouched(source, edited) if regions.is_global else None,
         )
 
     def _both(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,7 +167,8 @@ class _Work:
         """What the key frames on either side say, each by its confidence and its distance in time."""
         total, mass, best = torch.zeros_like(frame), torch.zeros_like(frame[:, :1]), torch.zeros_like(frame[:, :1])
         for key_index, near in self._near(index).items():
-            picture, trust = render(self.prepared[key_index], tracks[key_index], frame, self.votes)
+            beside = fading(index - key_index)
+            picture, trust = render(self.prepared[key_index], tracks[key_index], frame, self.votes, beside)
             weight = (near * (trust + 0.02)).square()
             total, mass, best = total + weight * picture, mass + weight, torch.maximum(best, trust)
         return total / mass, best

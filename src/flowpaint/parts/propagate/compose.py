@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...smoothing import dilate
 from ...warp import resize, sample_at
+from .beside import echo, restore
 from .layer import Carried
 from .match import Match, rescale
 from .regions import Regions
@@ -24,6 +26,7 @@ class Key:
     described: Tensor  # [1, 5, h, w]
     regions: Regions
     transfer: Transfer
+    same: Tensor | None  # [1, 1, H, W], where the edit left it as it was (`beside.untouched`)
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,20 @@ class Tracked:
     carried: Carried | None
 
 
-def render(key: Key, track: Tracked, frame: Tensor, votes: Votes) -> tuple[Tensor, Tensor]:
-    """`frame` [1, 3, H, W] edited like `key`, and how far to trust it [1, 1, H, W]."""
+def render(key: Key, track: Tracked, frame: Tensor, votes: Votes, fading: float) -> tuple[Tensor, Tensor]:
+    """`frame` [1, 3, H, W] edited like `key`, and how far to trust it [1, 1, H, W]; `fading` is `beside.fading`."""
     height, width = frame.shape[-2:]
     carried = track.carried
     if carried is None:
-        picture = key.transfer(frame, rescale(track.match.field, height, width), votes)
-        return picture, resize(track.trust, height, width)
+        field = rescale(track.match.field, height, width)
+        picture, own = restore(key.transfer(frame, field, votes), frame, key.same, field)
+        return picture, torch.maximum(resize(track.trust, height, width), own)
     surface, layer = (resize(one, height, width) for one in (carried.surface, carried.layer))
     result = frame
+    if fading > 0:
+        quiet = track.trust * (1 - sample_at(dilate(key.regions.mask, 4), track.match.field))
+        share = fading * resize(quiet, height, width)
+        result = echo(frame, key.source, key.edited, rescale(track.match.field, height, width), share)
     if surface.max() > 0:
         result = torch.lerp(result, key.transfer(frame, rescale(carried.field, height, width), votes), surface)
     if layer.max() > 0:

@@ -15,10 +15,12 @@ from ...colour import apply_affine, fit_affine
 from ...regression import regress
 from ...smoothing import box, dilate, erode, extend, gaussian
 from ...types import Extent
+from .extent import Decision, changed, decide
 from .outline import Outline
 from .transfer import features
 
-_GLOBAL_SHARE = 0.7  # more of the picture than this has other tones: the whole picture was edited
+_SEED, _SEED_MOST = 0.07, 0.2  # a difference that begins a region, whatever the noise; and the most that it may take
+_FAINT = 0.012  # what a region has more than the noise around it, where it ends
 _SMALLEST = 0.001  # of the picture: smaller regions are noise
 _RECOLOURED = 0.75  # share of a region's variance that the source explains: above it the surface is the source's own
 _SHAPE_SHARE = 0.03  # of the edited area: more uncovered background than this means another outline
@@ -58,6 +60,7 @@ class Regions:
     parts: tuple[Region, ...]
     is_global: bool
     changes_shape: bool
+    decision: Decision
 
     def clean(self) -> Tensor:
         """Where recoloured surfaces were recoloured beyond doubt, [1, 1, h, w] in [0, 1]: away from the edit's soft rim."""
@@ -66,19 +69,46 @@ class Regions:
 
     @classmethod
     def find(cls, source: Tensor, edited: Tensor, extent: Extent) -> "Regions":
-        """Where `edited` [1, 3, h, w] differs from `source`; `extent` says whether the whole picture was edited, or "auto"."""
-        # Editors disturb fine texture everywhere, but by zero on average: tones tell where something was changed.
-        toned = gaussian(edited - source, 6.0).abs().amax(dim=1, keepdim=True)
-        if extent == "global" or (extent == "auto" and (toned > 0.03).float().mean() > _GLOBAL_SHARE):
-            return cls(source, torch.ones_like(toned), (), is_global=True, changes_shape=False)
-        fitted = apply_affine(source, fit_affine(source[0], edited[0], (toned[0] < 0.05).float() + 1e-3))
-        difference = gaussian((edited - fitted).abs().amax(dim=1, keepdim=True), 1.5)
-        threshold = min(0.2, max(0.07, 3 * difference.median().item()))
-        mask = _clean((difference > threshold).float())
+        """Find where `edited` [1, 3, h, w] differs from `source`; "auto" finds out if the whole picture or a part was edited."""
+        if extent == "global":
+            return cls._whole(source, Decision(False, "as was asked for", changed(source, edited)))
+        fitted = _without_drift(source, edited)
+        mask = _differing((edited - fitted).abs().amax(dim=1, keepdim=True))
+        decision = decide(source, edited, mask) if extent == "auto" else Decision(True, "as was asked for", mask.mean().item())
+        if not decision.is_local:
+            return cls._whole(source, decision)
         explained = _explained(source, edited)
         parts = tuple(Region.learn(source, part, explained) for part in _connected(mask))
         shape = _uncovered(edited, fitted, mask) > _SHAPE_SHARE * mask.sum().item()
-        return cls(source, mask, parts, is_global=False, changes_shape=shape)
+        return cls(source, mask, parts, is_global=False, changes_shape=shape, decision=decision)
+
+    @classmethod
+    def _whole(cls, source: Tensor, decision: Decision) -> "Regions":
+        return cls(source, torch.ones_like(source[:, :1]), (), is_global=True, changes_shape=False, decision=decision)
+
+
+def _without_drift(source: Tensor, edited: Tensor) -> Tensor:
+    """Return `source` [1, 3, h, w] with the drift of all colours that most of `edited` shows."""
+    # Editors disturb fine texture everywhere, but by zero on average: tones tell where something was changed.
+    toned = gaussian(edited - source, 6.0).abs().amax(dim=1, keepdim=True)
+    return apply_affine(source, fit_affine(source[0], edited[0], (toned[0] < 0.05).float() + 1e-3))
+
+
+def _differing(rest: Tensor) -> Tensor:
+    """Return where a difference `rest` [1, 1, h, w] is more than the noise: regions that begin where it is clearly so, and go on
+    to where they end (hysteresis: Canny, TPAMI 1986), to the pixel where there is no noise.
+    """
+    smooth = gaussian(rest, 1.5)
+    seeds = _clean((smooth > min(_SEED_MOST, max(_SEED, 3 * smooth.median().item()))).float())
+    around = dilate(seeds, 12) == 0
+    if not seeds.any() or not around.any():
+        return seeds
+    least = torch.quantile(smooth[around], 0.95).item() + _FAINT
+    near = [part for part in _connected(_clean((smooth > least).float())) if (part * seeds).any()]
+    grown = torch.cat([seeds, *near]).amax(dim=0, keepdim=True)
+    # Smoothing carried them three pixels beyond where they end.
+    sharp = (rest > torch.quantile(rest[around], 0.95).item() + _FAINT / 2).float()
+    return _clean(grown * erode(dilate(sharp, 3), 3))
 
 
 def _clean(mask: Tensor) -> Tensor:
