@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from ...seams import FlowEstimator
+from ...smoothing import smooth_on_grid
 from ...types import Flow
 from ...warp import chain, inside, resize, warp
 
 _SHORT_SIDES = 128, 288  # pictures smaller than the first are measured whole, larger ones at half size up to the second
 _CUT = 0.3  # a smaller share of pixels found again: the shot ends here
+_AROUND = 16  # of the short side: the standard deviation over which light is evened out
 _ALIKE = 0.5  # correlation of two frames laid onto each other; less, and the shot ends here too
 
 
@@ -46,6 +48,11 @@ class Motion:
                 found[way * step] = last
         return found
 
+    def onwards(self, index: int) -> Flow | None:
+        """Return the flow from frame `index` to the next one, None where a cut lies between."""
+        flow = self._pair(index)[0]
+        return flow if flow.visibility.mean() >= _CUT else None
+
     def _small(self, index: int) -> Tensor:
         picture = self._source(index)
         height, width = picture.shape[-2:]
@@ -64,10 +71,15 @@ class Motion:
 
 
 def even_tone(pictures: Tensor) -> Tensor:
-    """Luma [N, 3, h, w] of one mean and one contrast, so that a change of gain or gamma is no motion."""
+    """Return luma [N, 3, h, w] of one mean and one contrast all over, so that a change of light is no motion, wherever it is.
+
+    Bands of light over a plain wall would else be followed like a texture.
+    """
     luma = (pictures * pictures.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]).sum(dim=1, keepdim=True)
-    spread, mean = torch.std_mean(luma, dim=(2, 3), keepdim=True, correction=0)
-    return (0.5 + 0.18 * (luma - mean) / (spread + 0.02)).clamp(0, 1).expand(-1, 3, -1, -1)
+    sigma = min(luma.shape[-2:]) / _AROUND
+    detail = luma - smooth_on_grid(luma, sigma)
+    spread = smooth_on_grid(detail.square(), sigma).sqrt()
+    return (0.5 + 0.18 * detail / (spread + 0.03)).clamp(0, 1).expand(-1, 3, -1, -1)
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:

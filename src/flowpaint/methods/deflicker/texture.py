@@ -1,4 +1,4 @@
-"""Stage 2: what flickers locally, averaged along the motion as far as it is flicker, with fine detail put back.
+"""Stage 3: what flickers locally, averaged along the motion as far as it is flicker, with fine detail put back.
 
 The measure is the product of two differences: frame before minus this one, times frame after minus this one, both laid onto this
 frame. Independent noise in the three frames leaves its variance there. Motion that flow got wrong, moving shadows and fades
