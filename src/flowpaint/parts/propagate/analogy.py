@@ -1,30 +1,35 @@
 """`Analogy`: source key frame : edited key frame :: source frame : edited frame.
 
 Hertzmann et al., SIGGRAPH 2001, and Jamriska et al., SIGGRAPH 2019, state the problem; matching, transfer and layers are ours
-(their modules say how). Matching runs at reduced size, transfer at full size.
+(their modules say how). Matching runs at reduced size, transfer at full size, in strips that several threads share.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...labels import describe
+from ...parallel import each
 from ...seams import FlowEstimator, Run, default
 from ...types import Clip, Edit, Raw, check_shape, from_raw, to_raw
 from ...warp import grid_of, resize, sample_at, warp
 from .chain import Chain, State, check_keyframes
-from .compose import Key, Tracked, render
+from .compose import Key, Placed, Rows, Shown, Tracked, displacement, filtered, render
 from .layer import Known, carry
-from .match import Matcher, confidence, rescale
+from .match import Matcher, confidence
+from .raster import Sampler, enlarge, strips
 from .regions import Regions
 from .transfer import Transfer, Votes
 
 _SIDES = {"draft": 160, "normal": 256, "best": 384}
 _VOTES: dict[str, Votes] = {"draft": 1, "normal": 5, "best": 13}
+_REST = 8192  # steps by which the rest of a result is kept for the next frame: 16 bits reach from -4 to 4
+_Flows: TypeAlias = tuple[Tensor, Tensor]  # from a picture to another, and back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +37,13 @@ class Analogy:
     """Carries edited key frames to every frame by correspondence; needs no weights.
 
     `match_side`: short side (pixels) at which frames are compared, by quality if None. `search_every`: frames between
-    exhaustive matches. `steadiness`: how far the previous result fills in where nothing in the key frame fits.
+    exhaustive matches. `steadiness`: how much of what no filter explains of an edit is kept from the frame before, 0 to 1.
     """
 
     flow: FlowEstimator = default("flow", "dis")
     match_side: int | None = None
     search_every: int = 4
-    ridge: float = 5e-4
-    steadiness: float = 0.7
+    steadiness: float = 0.8
 
     def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:
         """The edited clip, lazy: key frames exactly as given, [3, H, W] in [0, 1], the others in their likeness."""
@@ -57,6 +61,20 @@ class Analogy:
         return clip.with_frames(chain.read), lambda index: torch.from_numpy(chain.state(index)["trust"]) / 255
 
 
+def _do(piece: Callable[[], Any]) -> Any:
+    return piece()
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What the frame before left: the flow between it and this frame at matching size, and what it knew."""
+
+    motion: _Flows
+    small: Tensor  # the frame before
+    now: Tensor  # this frame
+    state: State
+
+
 class _Work:
     """One run of `Analogy` over one clip."""
 
@@ -68,29 +86,27 @@ class _Work:
         side = min(part.match_side or _SIDES[run.quality], clip.height, clip.width)
         scale = side / min(clip.height, clip.width)
         self.small = (max(1, round(clip.height * scale)), max(1, round(clip.width * scale)))
+        self.rows: list[Rows] = strips(clip.height, clip.width, run.device)
         self.prepared: dict[int, Key] = {}
 
     def advance(self, index: int, state: State) -> tuple[Raw, State]:
         """Frame `index`, and what the next one leans on."""
         with torch.no_grad():
-            frame = self._full(self.clip.raw(index))
-            small = resize(frame, *self.small)
-            before = torch.from_numpy(state["small"]).to(self.run.device) if state else None
-            motion = self._both(small, before) if before is not None else None
+            shown = Shown(self._full(self.clip.raw(index)))
+            small = resize(shown.picture, *self.small)
             # Only what is near is kept. (No cache that holds a method of this object: a cycle frees its tensors late.)
             self.prepared = {k: self.prepared.get(k) or self._prepare(k) for k in self._near(index)}
-            tracks = {k: self._track(k, index, small, motion, state) for k in self.prepared}
+            before, direct = self._flows(index, small, shown, state)
+            tracks, bases = self._tracks(small, shown, before, direct)
+            trust = torch.stack([one.sure for one in tracks.values()]).amax(dim=0)
             if index in self.keys:
-                result, trust = self._full(to_raw(self.keyframes[index], self.clip.bits)), torch.ones_like(frame[:, :1])
-            else:
-                result, trust = self._fuse(index, frame, tracks)
-                result = self._settle(result, trust, small, motion, state)
+                trust = torch.ones_like(trust)
             self.run.notes.frame(self.run.offset + index, confidence=trust.mean().item())
-            raw = to_raw(result[0], self.clip.bits)
-            return raw, self._remember(small, raw, trust, tracks)
+            raw, rest = self._pictures(index, shown, tracks, bases, before)
+            return raw, self._remember(small, rest, trust, tracks)
 
     def _full(self, raw: Raw) -> Tensor:
-        return from_raw(raw)[None].to(self.run.device)
+        return from_raw(raw)[None].to(self.run.device).contiguous()
 
     def _near(self, index: int) -> dict[int, float]:
         """The key frames on either side of a frame, and how near each is: 1 at the key frame, 0 from six sevenths of the way
@@ -119,70 +135,141 @@ class _Work:
             described=describe(small),
             small=small,
             regions=regions,
-            transfer=Transfer.measure(source, edited, ridge=self.part.ridge, where=where),
+            transfer=Transfer.measure(source, edited, where=where),
         )
 
-    def _both(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    # -------------------------------------------------------------------------------------------------------- where things are
+
+    def _flows(self, index: int, small: Tensor, shown: Shown, state: State) -> tuple[_Before | None, dict[int, _Flows]]:
+        """Flow to the frame before; and to the key frames that are matched afresh. Meanwhile the frame's bank is filled."""
+        old = torch.from_numpy(state["small"]).to(self.run.device) if state else None
+        fresh = [k for k in self.prepared if self._searches(index) or f"{k}/towards" not in state]
+        others = [old] if old is not None else []
+        pairs = [*others, *(self.prepared[k].small for k in fresh)]
+        *flows, _ = each(_do, [*(partial(self._both, small, one) for one in pairs), lambda: shown.bank])
+        before = _Before(flows.pop(0), old, small, state) if old is not None else None
+        return before, dict(zip(fresh, flows, strict=True))
+
+    def _searches(self, index: int) -> bool:
+        return index % self.part.search_every == 0
+
+    def _both(self, a: Tensor, b: Tensor) -> _Flows:
         """Flow a to b, and b to a."""
         flow = self.part.flow(a, b)
         return flow.vectors, flow.reverse if flow.reverse is not None else self.part.flow(b, a).vectors
 
-    def _track(self, key_index: int, index: int, small: Tensor, motion: tuple[Tensor, Tensor] | None, state: State) -> Tracked:
-        """Where frame `index` is in the key frame and back, from where it was one frame before."""
-        key = self.prepared[key_index]
-        direct, reverse = self._both(small, key.small)
+    def _tracks(
+        self, small: Tensor, shown: Shown, before: _Before | None, direct: Mapping[int, _Flows]
+    ) -> tuple[dict[int, Tracked], dict[int, list[Tensor]]]:
+        """Where the frame is in the key frames; and, strip by strip, what each one's edit makes of it as a filter."""
+        described = describe(small)
+        coarse = {k: key.transfer.filter.coarse(shown.bank) for k, key in self.prepared.items()}
+        tracking = [partial(self._track, key, k, (small, described), before, direct.get(k)) for k, key in self.prepared.items()]
+        filtering = [partial(filtered, key, shown, coarse[k], rows) for k, key in self.prepared.items() for rows in self.rows]
+        made = each(_do, [*tracking, *filtering])
+        tracks = dict(zip(self.prepared, made, strict=False))
+        count, pieces = len(self.rows), made[len(tracks) :]
+        return tracks, {k: pieces[number * count : (number + 1) * count] for number, k in enumerate(tracks)}
+
+    def _track(self, key: Key, name: int, frame: tuple[Tensor, Tensor], before: _Before | None, direct: _Flows | None) -> Tracked:
+        """Where a frame, small and described, is in a key frame and back, from where it was one frame before."""
+        small, described = frame
         grid = grid_of(small)
-        towards, away = [grid + direct], [grid + reverse]
-        if motion is not None and f"{key_index}/towards" in state:
-            old_towards, old_away = (torch.from_numpy(state[f"{key_index}/{name}"]).to(small) for name in ("towards", "away"))
-            towards.insert(0, warp(old_towards, motion[0]))
-            away.insert(0, old_away + sample_at(motion[1], old_away))
-        described, regions = describe(small), key.regions
-        search = index % self.part.search_every == 0 or len(towards) == 1
-        match = Matcher(described, key.described)(towards, search=search)
+        towards, away = [], []
+        if before is not None and f"{name}/towards" in before.state:
+            old_towards, old_away = (torch.from_numpy(before.state[f"{name}/{one}"]).to(small) for one in ("towards", "away"))
+            towards.append(warp(old_towards, before.motion[0]))
+            away.append(old_away + sample_at(before.motion[1], old_away))
+        if direct is not None:
+            towards.append(grid + direct[0])
+            away.append(grid + direct[1])
+        match = Matcher(described, key.described)(towards, search=direct is not None)
         there = Matcher(key.described, described)
-        if regions.is_global:
+        if key.regions.is_global:
             back, carried = there.pick(away), None
         else:
-            back = there(away, search=search)
-            carried = carry(regions, match, back, small, self._known(key_index, motion, state))
+            back = there(away, search=direct is not None)
+            carried = carry(key.regions, match, back, small, self._known(name, before))
         return Tracked(match, back, confidence(match, back.field), carried)
 
-    def _known(self, key_index: int, motion: tuple[Tensor, Tensor] | None, state: State) -> Known | None:
+    def _known(self, name: int, before: _Before | None) -> Known | None:
         """What the frame before knew of a local edit's parts, brought to this frame."""
-        if motion is None or f"{key_index}/apart" not in state:
+        if before is None or f"{name}/apart" not in before.state:
             return None
-        names = (f"{key_index}/apart", "small", f"{key_index}/bodies")
-        apart, before, bodies = (torch.from_numpy(state[name]).to(motion[0]) for name in names)
-        return Known(apart, warp(before, motion[0]), warp(bodies, motion[0]))
+        apart, old, bodies = (
+            torch.from_numpy(before.state[one]).to(before.small) for one in (f"{name}/apart", "small", f"{name}/bodies")
+        )
+        return Known(apart, warp(old, before.motion[0]), warp(bodies, before.motion[0]))
 
-    def _fuse(self, index: int, frame: Tensor, tracks: Mapping[int, Tracked]) -> tuple[Tensor, Tensor]:
-        """What the key frames on either side say, each by its confidence and its distance in time."""
-        total, mass, best = torch.zeros_like(frame), torch.zeros_like(frame[:, :1]), torch.zeros_like(frame[:, :1])
-        for key_index, near in self._near(index).items():
-            picture, trust = render(self.prepared[key_index], tracks[key_index], frame, self.votes)
-            weight = (near * (trust + 0.02)).square()
-            total, mass, best = total + weight * picture, mass + weight, torch.maximum(best, trust)
-        return total / mass, best
+    # --------------------------------------------------------------------------------------------------------------- pictures
 
-    def _settle(self, result: Tensor, trust: Tensor, small: Tensor, motion: tuple[Tensor, Tensor] | None, state: State) -> Tensor:
-        """The previous result, carried along the flow, where the key frame has no answer and the flow is sure of itself."""
-        if motion is None or self.part.steadiness == 0:
-            return result
-        height, width = result.shape[-2:]
-        miss = (warp(torch.from_numpy(state["small"]).to(small), motion[0]) - small).square().sum(dim=1, keepdim=True)
-        alike = resize(torch.exp(-miss / 0.005), height, width)
-        place = rescale(grid_of(motion[0]) + motion[0], height, width)
-        before = sample_at(from_raw(cast(Raw, state["result"]))[None].to(result), place)
-        return result + self.part.steadiness * (1 - trust) * alike * (before - result)
+    def _pictures(
+        self,
+        index: int,
+        shown: Shown,
+        tracks: Mapping[int, Tracked],
+        bases: Mapping[int, list[Tensor]],
+        before: _Before | None,
+    ) -> tuple[Raw, Tensor]:
+        """Frame `index`, and its rest [1, 3, H, W] in steps of `_REST`."""
+        size = self.clip.height, self.clip.width
+        placed = {k: Placed.of(track, *size) for k, track in tracks.items()}
+        steady = None if before is None else self._steady(before)
+        given = self.keyframes[index][None].to(shown.picture) if index in self.keys else None
 
-    def _remember(self, small: Tensor, raw: Raw, trust: Tensor, tracks: Mapping[int, Tracked]) -> State:
-        levels = (resize(trust, *self.small) * 255).round().to(torch.uint8)
-        state: dict[str, np.ndarray[Any, Any]] = {"small": small.cpu().numpy(), "result": raw, "trust": levels.cpu().numpy()}
+        def piece(number: int) -> tuple[Raw, Tensor]:
+            rows = self.rows[number]
+            base, rest = self._fuse(index, shown, placed, {k: one[number] for k, one in bases.items()}, rows)
+            if given is not None:
+                picture = given[..., rows[0] : rows[1], :]
+                rest = picture - base
+            else:
+                rest = steady(rest, rows) if steady else rest
+                picture = base + rest
+            return to_raw(picture[0], self.clip.bits), (rest * _REST).round_().clamp_(-32768, 32767).short()
+
+        raws, rests = zip(*each(piece, range(len(self.rows))), strict=True)
+        return np.concatenate(raws), torch.cat(rests, dim=2)
+
+    def _fuse(
+        self, index: int, shown: Shown, placed: Mapping[int, Placed], bases: Mapping[int, Tensor], rows: Rows
+    ) -> tuple[Tensor, Tensor]:
+        """Base and rest of `rows` as the key frames on either side have it, each by its confidence and its distance in time."""
+        parts = {k: render(self.prepared[k], one, shown, bases[k], rows, self.votes) for k, one in placed.items()}
+        if len(parts) == 1:
+            return next(iter(parts.values()))
+        near = self._near(index)
+        weights = {k: (near[k] * (one.sure[..., rows[0] : rows[1], :] + 0.02)).square() for k, one in placed.items()}
+        mass = sum(weights.values())
+        base, rest = (sum(weights[k] * part[which] for k, part in parts.items()) / mass for which in (0, 1))
+        return base, rest
+
+    def _steady(self, before: _Before) -> Callable[[Tensor, Rows], Tensor] | None:
+        """How the rest of a result is steadied: drawn to that of the frame before, as far as the flow explains the source."""
+        if self.part.steadiness == 0:
+            return None
+        size = self.clip.height, self.clip.width
+        grid = grid_of(before.small)
+        sampler = Sampler(torch.from_numpy(before.state["rest"]).to(self.run.device).float().div_(_REST))
+        miss = (warp(before.small, before.motion[0]) - before.now).square().sum(dim=1, keepdim=True)
+        share = enlarge(self.part.steadiness * torch.exp(-miss / 0.005), *size)
+        shift = displacement(grid + before.motion[0], *size)
+
+        def steadied(rest: Tensor, rows: Rows) -> Tensor:
+            cut = (..., slice(*rows), slice(None))
+            place = shift[cut] + grid_of(rest)
+            place[:, 1] += rows[0]
+            return torch.lerp(rest, sampler(place), share[cut])
+
+        return steadied
+
+    def _remember(self, small: Tensor, rest: Tensor, trust: Tensor, tracks: Mapping[int, Tracked]) -> State:
+        levels = (trust * 255).round().to(torch.uint8)
+        kept = {"small": small, "rest": rest, "trust": levels}
         for key_index, track in tracks.items():
-            state[f"{key_index}/towards"] = track.match.field.cpu().numpy()
-            state[f"{key_index}/away"] = track.back.field.cpu().numpy()
+            kept[f"{key_index}/towards"] = track.match.field
+            kept[f"{key_index}/away"] = track.back.field
             if track.carried is not None:
-                state[f"{key_index}/apart"] = track.carried.known.apart.cpu().numpy()
-                state[f"{key_index}/bodies"] = track.carried.known.bodies.cpu().numpy()
-        return state
+                kept[f"{key_index}/apart"] = track.carried.known.apart
+                kept[f"{key_index}/bodies"] = track.carried.known.bodies
+        return {name: one.cpu().numpy() for name, one in kept.items()}

@@ -1,29 +1,35 @@
 """Correspondence: which point of the key frame does each pixel of a frame show?
 
-A *field* m [1, 2, H, W] holds that point, (x, y) in pixels, for every pixel. Candidates come from direct flow, from the
-previous frame's finished field carried along the flow between neighbours, from the field's own smooth trend and, now and
-then, from an exhaustive match at an eighth of the size; the lowest 5x5 cost wins and a few integer steps of descent finish it.
+A *field* m [1, 2, H, W] holds that point, (x, y) in pixels, for every pixel. Candidates come from the previous frame's
+finished field carried along the flow between neighbours, from the field's own smooth trend and, now and then, from direct
+flow and from an exhaustive match at an eighth of the size; the lowest cost around a pixel wins. What dense inverse search
+still finds between the frame and the key frame as that field shows it is added: a smooth correction, by fractions of a pixel.
 No random search takes part.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...smoothing import box, gaussian, smooth_on_grid
+from ...smoothing import gaussian, smooth_on_grid
 from ...warp import grid_of, length, pixel_grid, sample_at
+from .raster import Sampler, box, luma
 
 _STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1), (-1, 1), (1, -1))
 _COARSE = 8  # the exhaustive match sees the picture at one eighth
+_WINDOW = 9  # pixels around a pixel that are compared
 _ROUNDING = 1e-6  # on a flat surface all costs are nearly 0, and none is better than another
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A field [1, 2, H, W] and its cost [1, 1, H, W]: mean squared difference of descriptors over 5x5 pixels."""
+    """A field [1, 2, H, W] and its cost [1, 1, H, W]: mean squared difference of descriptors over a window."""
 
     field: Tensor
     cost: Tensor
@@ -41,6 +47,10 @@ class Matcher:
     frame: Tensor
     key: Tensor
 
+    @cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler(self.key)
+
     def __call__(self, candidates: Sequence[Tensor], *, search: bool, margin: float = 0.8) -> Match:
         """The best field from `candidates`. The first one is left only for a cost below `margin` of its own: a field that
         stays where it was does not flicker. `search` adds the exhaustive match.
@@ -54,7 +64,7 @@ class Matcher:
         if search:
             found = self._descend(self._judge(self._exhaustive(kept.field)), (4, 2, 1))
             kept = kept.better(found, margin=0.9)
-        return self._descend(kept, (2, 1))
+        return kept.better(self._judge(self._polish(kept.field)))
 
     def pick(self, candidates: Sequence[Tensor]) -> Match:
         """The better of the candidates as they are."""
@@ -64,8 +74,17 @@ class Matcher:
         return best
 
     def _judge(self, field: Tensor) -> Match:
-        difference = (self.frame - sample_at(self.key, field)).square().sum(dim=1, keepdim=True)
-        return Match(field, box(difference, 5))
+        miss = self._sampler(field).sub_(self.frame)
+        total = miss[:, :1].square()
+        for place in range(1, miss.shape[1]):
+            total.addcmul_(miss[:, place : place + 1], miss[:, place : place + 1])
+        return Match(field, box(total, _WINDOW))
+
+    def _polish(self, field: Tensor) -> Tensor:
+        """The field with what dense flow finds between the frame and the key frame as the field shows it."""
+        grid = grid_of(field)
+        place = grid + _dense(luma(self.frame[:, :3]), luma(self._sampler(field)[:, :3]))
+        return place + sample_at(field - grid, place)
 
     def _trend(self, match: Match, sigma: float) -> Tensor:
         """The field smoothed by its confidence: heals islands that agree with nothing around them."""
@@ -114,6 +133,20 @@ def _centres(described: Tensor) -> Tensor:
     height, width = (-(-side // _COARSE) for side in described.shape[-2:])
     grid = pixel_grid(height, width, described.device)
     return (grid * _COARSE + (_COARSE - 1) / 2)[0].flatten(1)
+
+
+def _dense(a: Tensor, b: Tensor) -> Tensor:
+    """Flow a to b of lumas [1, 1, H, W] by dense inverse search (Kroeger et al., ECCV 2016): [1, 2, H, W], pixels."""
+    height, width = a.shape[-2:]
+    # Small pictures are enlarged by repeating their edge: the search wants some pixels.
+    pad = (0, max(0, 32 - width), 0, max(0, 32 - height))
+    first, second = (
+        np.ascontiguousarray(F.pad(one.clamp(0, 1), pad, mode="replicate")[0, 0].mul(255).round().byte().cpu().numpy())
+        for one in (a, b)
+    )
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    found = search.calc(first, second, np.zeros((*first.shape, 2), np.float32))
+    return torch.from_numpy(found[:height, :width].copy()).permute(2, 0, 1)[None].to(a.device)
 
 
 def rescale(field: Tensor, height: int, width: int) -> Tensor:
