@@ -60,6 +60,7 @@ class _Line:
         self._converting, self._coding = WorkQueue("convert", ahead), WorkQueue("encode", ahead)
         self._done: deque[int | _Segment] = deque()  # what the encoder has finished and nobody has been told of yet
         self._begun: list[_Segment] = []
+        self._refused = False  # whoever is told of progress has raised an error
         self._threads = ExitStack()
 
     def __enter__(self) -> "_Line":
@@ -69,7 +70,7 @@ class _Line:
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
-            if kind is not None:  # what was pulled before it failed is not lost
+            if kind is not None and not self._refused:  # what was pulled before it failed is not lost
                 with suppress(Exception):
                     self.finish()
         finally:
@@ -123,8 +124,10 @@ class _Line:
             if isinstance(one, _Segment):
                 one.keep()
                 self._begun.remove(one)
-            else:
-                self._progress("write", one, len(self._clip))
+                continue
+            self._refused = True
+            self._progress("write", one, len(self._clip))
+            self._refused = False
 
 
 class _Segment:

@@ -6,10 +6,10 @@ repeated on the way in and averaged over its cell on the way out, and the matrix
 absolute sums of 219/255 and 224/255), so YUV -> RGB -> YUV is exact wherever the colour exists in RGB.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import av
 import cv2
@@ -30,6 +30,7 @@ _LUMA = {
     9: (0.2627, 0.0593),
     10: (0.2627, 0.0593),
 }
+_STRIP = 1 << 15  # pixels that are converted at once
 # What players assume of untagged video: HD is BT.709, anything smaller BT.601; limited range unless the format says full.
 _HD_LINES = 720
 LIMITED, FULL = 1, 2
@@ -217,9 +218,27 @@ def to_rgb(frame: av.VideoFrame, tags: ColourTags) -> Raw:
     if plan.kind == "gray":
         levels = luma.astype(np.float32) * np.float32(back[0, 0]) + np.float32(-back[0, 0] * (0 if full else 16 << plan.bits - 8))
         return _rounded(cv2.merge([levels] * 3), plan.depth)
-    height, width = luma.shape
-    chroma = [_repeat(plane(frame, number), plan.cell)[:height, :width] for number in (1, 2)]
-    return _rounded(cv2.transform(cv2.merge([luma, *chroma]).astype(np.float32), back), plan.depth)
+    return _yuv_to_rgb([luma, plane(frame, 1), plane(frame, 2)], plan, back)
+
+
+def _yuv_to_rgb(planes: list[Array], plan: Layout, back: npt.NDArray[np.float64]) -> Raw:
+    """RGB [H, W, 3] of three planes by the matrix `back` [3, 4]."""
+    height, width = planes[0].shape
+    down = plan.cell[1]
+    made: Raw = np.empty((height, width, 3), np.uint8 if plan.depth == 8 else np.uint16)
+    for rows in _strips(height, width, down):
+        cells = slice(rows.start // down, -(-rows.stop // down))
+        chroma = [_repeat(one[cells], plan.cell)[: rows.stop - rows.start, :width] for one in planes[1:]]
+        levels = cv2.transform(cv2.merge([planes[0][rows], *chroma]).astype(np.float32), back)
+        _round_into(levels, made[rows])
+    return made
+
+
+def _strips(height: int, width: int, step: int) -> Iterator[slice]:
+    """Rows of a picture in strips that stay in the processor's cache from one step to the next; each begins at a chroma cell."""
+    rows = max(1, _STRIP // width // step) * step
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))
 
 
 def from_rgb(raw: Raw, name: str, tags: ColourTags) -> av.VideoFrame:
@@ -245,14 +264,16 @@ def from_rgb(raw: Raw, name: str, tags: ColourTags) -> av.VideoFrame:
 def _fill_yuv(frame: av.VideoFrame, raw: Raw, plan: Layout, tags: ColourTags) -> None:
     top = 255 if raw.dtype == np.uint8 else 65535
     forward = encoding_matrix(tags.matrix, tags.range == FULL, plan.bits, top)
-    levels = cv2.transform(raw.astype(np.float32), forward)
-    if plan.cell == (1, 1) or plan.kind == "gray":
-        channels = cv2.split(_rounded(levels, plan.depth, limit=plan.bits))
-    else:
-        luma, *chroma = cv2.split(levels)
-        channels = [_rounded(part, plan.depth, limit=plan.bits) for part in (luma, *(_average(c, plan.cell) for c in chroma))]
-    for number, channel in enumerate(channels[: 1 if plan.kind == "gray" else 3]):
-        plane(frame, number)[...] = channel
+    planes = [plane(frame, number) for number in range(1 if plan.kind == "gray" else 3)]
+    down = plan.cell[1]
+    height, width = raw.shape[:2]
+    for rows in _strips(height, width, down):
+        luma, *chroma = cv2.split(cv2.transform(raw[rows].astype(np.float32), forward))
+        planes[0][rows] = _rounded(luma, plan.depth, limit=plan.bits)
+        cells = slice(rows.start // down, -(-rows.stop // down))
+        for target, levels in zip(planes[1:], chroma, strict=False):
+            averaged = levels if plan.cell == (1, 1) else _average(levels, plan.cell)
+            target[cells] = _rounded(averaged, plan.depth, limit=plan.bits)
 
 
 def _repeat(samples: Array, cell: tuple[int, int]) -> Array:
@@ -277,8 +298,15 @@ def _rounded(levels: Array, depth: Bits, limit: int | None = None) -> Raw:
     """To the nearest integer, saturated: at the type's range, or at `limit` bits."""
     if limit is not None and limit not in (8, 16):
         levels = np.minimum(levels, np.float32((1 << limit) - 1))
+    made: Raw = np.empty(levels.shape, np.uint8 if depth == 8 else np.uint16)
+    _round_into(levels, made)
+    return made
+
+
+def _round_into(levels: Array, made: Raw) -> None:
+    """Put the integers nearest to `levels` into `made`, saturated at the range of its type."""
     # Adding nothing rounds, saturates and converts in one pass.
-    return cast(Raw, cv2.add(levels, np.zeros(4), dtype=cv2.CV_8U if depth == 8 else cv2.CV_16U))
+    cv2.add(levels, np.zeros(4), dst=made, dtype=cv2.CV_8U if made.dtype == np.uint8 else cv2.CV_16U)
 
 
 def _spread(samples: Array, bits: int) -> Raw:

@@ -80,7 +80,7 @@ def _write_pictures(clip: Clip, folder: Path, progress: Progress, busy: Busy) ->
     waiting = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(waiting, ignore_errors=True)
     waiting.mkdir()
-    done = 0
+    done, refused = 0, False  # refused: whoever is told of progress has raised an error
 
     def write_one(index: int, raw: Raw) -> None:
         with busy("encode"):
@@ -88,9 +88,11 @@ def _write_pictures(clip: Clip, folder: Path, progress: Progress, busy: Busy) ->
         written.add(index)
 
     def tell() -> None:
-        nonlocal done
+        nonlocal done, refused
         while done < len(clip) and (done in written or (folder / _name(done)).exists()):
+            refused = True
             progress("write", done + 1, len(clip))
+            refused = False
             if done in written:
                 (waiting / _name(done)).replace(folder / _name(done))
             done += 1
@@ -108,9 +110,10 @@ def _write_pictures(clip: Clip, folder: Path, progress: Progress, busy: Busy) ->
                 if not (folder / _name(index)).exists():
                     queues[index % len(queues)].do(partial(write_one, index, clip.raw(index)))
                 tell()
-        except BaseException:  # what was pulled before it failed is not lost
-            with suppress(Exception):
-                finish()
+        except BaseException:
+            if not refused:  # what was pulled before it failed is not lost
+                with suppress(Exception):
+                    finish()
             raise
         finish()
 
