@@ -5,16 +5,20 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from .. import video
+from ..methods.every_frame import suits
+from ..seams import ImageEditor
 from ..timecode import clock
+from ..types import Edit
 from ..video.encoding import resolve
 from .job import WITHOUT_KEYS
-from .prepare import has_image_model
+from .prepare import Prepared, has_image_model
 from .render import side_by_side
 from .result import CHUNK, Files, Result, Saving, run_folder
 
 # Seconds for a million pixels on two cores. Analogy from docs/benchmarks.md (0.98 at 720p, 1.4 at 512x512), colorize timed at
 # 720p; the rest are guesses.
 _FRAME_SECONDS = {"analogy": 1.2, "warp": 0.25, "freeze": 0.05, "frame-by-frame": 3.0, "deflicker": 1.2, "colorize": 0.5}
+_APPLIED_SECONDS = 0.03  # a look that is applied to every frame as it is
 _KEYFRAME_SECONDS = 3.0  # a look or a style on one picture
 _READ_SECONDS = 0.06  # finding shots, encoding and measuring
 _UNKNOWN = 2.0  # a method that is not in the table
@@ -38,7 +42,8 @@ def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
     edits = job.kind not in WITHOUT_KEYS and makes
     given = sorted(index + prepared.first for index in prepared.keyframes)
     bare = [shot.start + prepared.first for shot in prepared.shots if not any(index in shot for index in prepared.keyframes)]
-    made = bare if edits else []
+    applied = edits and _is_applied(prepared)
+    made = bare if edits and not applied else []
     return {
         "method": job.method.get("part", type(prepared.method).__name__),
         "look": job.look,
@@ -56,13 +61,20 @@ def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
         ],
         "keyframes_given": given,
         "keyframes_made": made,
-        "more_by_tracking": edits and hasattr(prepared.method, "lost"),
+        "more_by_tracking": edits and not applied and hasattr(prepared.method, "lost"),
         "more_by_difference": edits and hasattr(prepared.method, "shortest"),
         "output": _output(files.video, shown.width, shown.height, result),
         "run_folder": str(saving.get("run") or run_folder(job.output)),
         "estimate": _costs(result, len(made)),
         "warnings": list(prepared.notes.warnings),
     }
+
+
+def _is_applied(prepared: Prepared) -> bool:
+    """Whether the method has its editor edit every frame as it is."""
+    method, edit = prepared.method, Edit(keyframes=prepared.keyframes, finished=prepared.finished)
+    editor = getattr(method, "editor", None)
+    return isinstance(editor, ImageEditor) and not getattr(method, "takes_anchor", True) and suits(edit, editor)
 
 
 def _output(path: Path, width: int, height: int, result: Result) -> dict[str, Any]:
@@ -85,7 +97,8 @@ def _costs(result: Result, num_made: int) -> dict[str, float | int | None]:
     clip = prepared.clip
     pixels = clip.height * clip.width
     name = str(result.job.method.get("part", ""))
-    seconds = len(clip) * (_FRAME_SECONDS.get(name, _UNKNOWN) + _READ_SECONDS) + num_made * _KEYFRAME_SECONDS
+    a_frame = _APPLIED_SECONDS if _is_applied(prepared) else _FRAME_SECONDS.get(name, _UNKNOWN)
+    seconds = len(clip) * (a_frame + _READ_SECONDS) + num_made * _KEYFRAME_SECONDS
     stored = Fraction(_BYTES_A_PIXEL) * pixels * len(clip)
     known = not has_image_model(prepared.method)
     return {
