@@ -17,6 +17,7 @@ from flowpaint.api import toml
 from flowpaint.api.job import provenance
 from flowpaint.api.render import inner_edge
 from flowpaint.errors import ConfigError, InputError, WorkError
+from flowpaint.outputs import SIGNATURE
 from flowpaint.types import Clip, ColourTags, to_raw
 
 
@@ -45,7 +46,8 @@ class Negative:
 def negative(monkeypatch):
     monkeypatch.setitem(seams.TABLE, "method", {**seams.TABLE["method"], "negative": "test_api:Negative"})
     Negative.calls.clear()
-    return Negative.calls
+    yield Negative.calls
+    Negative.calls.clear()  # clips in it hold their files open
 
 
 @pytest.fixture
@@ -297,7 +299,7 @@ def test_a_failed_run_goes_on_where_it_stopped(tmp_path, moving_square, negative
     result, saving = api.resume(tmp_path / "folder.run")
     object.__setattr__(result.prepared.method, "fails_at", -1)
     result.save(**saving)
-    assert sorted(one.name for one in path.iterdir()) == [f"{index:06d}.png" for index in range(12)]
+    assert sorted(one.name for one in path.iterdir()) == [SIGNATURE, *(f"{index:06d}.png" for index in range(12))]
     assert [row["frame"] for row in result.report["frames"]] == list(range(12))
     assert all({"confidence", "result_sharpness"} <= row.keys() for row in result.report["frames"])
     assert not (tmp_path / "folder.run").exists()

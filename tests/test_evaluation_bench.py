@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flowpaint.errors import InputError, VideoError, WeightsError, WorkError
+from flowpaint.errors import InputError, VideoError, WeightsError
 from flowpaint.evaluation import bench
 from flowpaint.evaluation.bench import Made, Row, benchmark, read_rows, row_file
 from flowpaint.evaluation.card import Card
@@ -398,5 +398,5 @@ def test_a_recipe_that_json_cannot_hold_is_refused(work):
 
 def test_a_folder_that_cannot_be_made_is_told(work):
     work.folder.write_text("a file")
-    with pytest.raises(WorkError, match="rows cannot be made"):
+    with pytest.raises(InputError, match="rows cannot be made"):
         work.run()

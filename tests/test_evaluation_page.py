@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowpaint.errors import InputError, WorkError
+from flowpaint.errors import InputError
 from flowpaint.evaluation import plot, tables
 from flowpaint.evaluation.aggregate import summarise
 from flowpaint.evaluation.card import Card
@@ -334,7 +334,7 @@ def test_bad_reports_are_refused(tmp_path, report):
     with pytest.raises(InputError, match=r"ends in \.html"):
         write_report(tmp_path / "r.pdf", report)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(WorkError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot be made"):
         write_report(tmp_path / "file" / "r.html", report)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 from scipy import stats
 
-from flowpaint.errors import InputError, WorkError
+from flowpaint.errors import InputError
 from flowpaint.evaluation.vote import tally, write_ballot
 
 
@@ -109,7 +109,7 @@ def test_what_is_no_folder_is_refused(tmp_path):
         write_ballot(tmp_path / "absent")
     lay(tmp_path, a=["1.mp4"], b=["1.mp4"])
     (tmp_path / "vote.html").mkdir()
-    with pytest.raises(WorkError, match="cannot be written"):
+    with pytest.raises(InputError, match="is a folder where a file would go"):
         write_ballot(tmp_path)
 
 

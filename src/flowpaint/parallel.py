@@ -26,7 +26,7 @@ Made = TypeVar("Made")
 _MOST_THREADS = 8  # of `each`
 _AHEAD_BYTES = 32 << 20  # of frames that are read ahead
 _MOST_AHEAD = 8  # frames
-_BEHIND = 4  # frames kept after they were read: flow asks for the frame before, measurement for this one
+_BEHIND = 12  # frames kept after they were read: a propagator looks some frames ahead, and measurement asks for them later
 
 
 class _Here(local):
@@ -103,7 +103,7 @@ def threads_for_each(count: int | None = None) -> Iterator[None]:
 
 
 def _help() -> None:
-    _here.helps = True
+    _mark()
     torch.set_num_threads(1)
 
 
@@ -146,6 +146,15 @@ def each(work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
 
 
 # ------------------------------------------------------------------------------------------------------------ one by one
+
+
+def background(name: str) -> ThreadPoolExecutor:
+    """Return a pool of one thread, whose results another thread will wait for. The thread ends with the last use of the pool."""
+    return ThreadPoolExecutor(1, f"flowpaint-{name}", initializer=_mark)
+
+
+def _mark() -> None:
+    _here.helps = True
 
 
 class WorkQueue:

@@ -16,7 +16,7 @@ import shutil
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import FULL, InputError, WorkError
+from .outputs import replacing
 
 if TYPE_CHECKING:
     from .seams import Store
@@ -103,18 +104,20 @@ class RunFolder:
         self.store = FolderStore(path / "store")
 
     @classmethod
-    def open(cls, path: Path, manifest: Mapping[str, Any], *, fresh: bool = False) -> "RunFolder":
+    def open(cls, path: Path, manifest: Mapping[str, Any], *, fresh: bool = False, minor: Collection[str] = ()) -> "RunFolder":
         """The folder at `path` for the job in `manifest`; `fresh` empties it first.
 
         Another job's folder in which nothing is finished is taken over: a command that failed early must not stand in the way
-        of the corrected one. What tells jobs apart are `job` and `files` of the manifest. Raises `InputError` where another job
-        has finished something, or where anything else is in it, `WorkError` where it cannot be written.
+        of the corrected one. What tells jobs apart are `job` and `files` of the manifest, without the fields of the job named
+        by `minor` ("field" or "field.key"): nothing that is finished hangs on them, and the folder notes the latest. Raises
+        `InputError` where another job has finished something, or where anything else is in it, `WorkError` where it cannot be
+        written.
         """
         found = read_manifest(path) if (path / "run.json").exists() else None
         if found is None and path.exists() and (not path.is_dir() or any(one.name not in _INPUTS for one in path.iterdir())):
             raise _no_run_folder(path)
         wanted = json.loads(json.dumps(manifest))
-        differing = [key for key in ("job", "files") if found is not None and found.get(key) != wanted.get(key)]
+        differing = [] if found is None else _differing(found, wanted, minor)
         if differing and not fresh and _begun(path):
             changed = "another job" if "job" in differing else "this job with other files"
             raise InputError(f"{path} holds the unfinished run of {changed}. Use --fresh to start over, or another --run.")
@@ -123,6 +126,8 @@ class RunFolder:
         folder = cls(path)
         if found is None or fresh or differing:
             write_json(path / "run.json", wanted)
+        else:
+            folder.amend(**{key: wanted[key] for key in ("job", "saving") if key in wanted})
         return folder
 
     def warnings(self) -> list[str]:
@@ -164,15 +169,14 @@ def held(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+        _unmake(path)
         if handle is not None:
             os.close(handle)
 
 
 def _locked(path: Path) -> int | None:
     """A handle of the folder at `path`, made and locked; None where this system locks no folders."""
-    if path.exists() and not path.is_dir():
+    if os.path.lexists(path) and not path.is_dir():
         raise _no_run_folder(path)
     while True:
         with _disk(path):
@@ -209,9 +213,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is not a run folder that can be gone on with ({error}). Run the first command again."
         ) from error
-    if not isinstance(found, dict) or not isinstance(found.get("job"), dict):
-        raise InputError(f"{path / 'run.json'} holds no job. Run the original command again, with --fresh.")
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), dict) for key in ("job", "files", "versions")):
+        raise InputError(f"{path / 'run.json'} holds no job of flowpaint's. Choose another --run, or delete that folder.")
     return found
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any], minor: Collection[str]) -> list[str]:
+    """Which of `job` and `files` differ between two manifests, apart from the fields of the job that are `minor`."""
+    jobs = [_without(dict(manifest.get("job", {})), minor) for manifest in (one, other)]
+    return ["job"] * (jobs[0] != jobs[1]) + ["files"] * (one.get("files") != other.get("files"))
+
+
+def _without(job: dict[str, Any], minor: Collection[str]) -> dict[str, Any]:
+    for name in minor:
+        field, _, key = name.partition(".")
+        if not key:
+            job.pop(field, None)
+        elif isinstance(job.get(field), dict):
+            job[field] = {name: value for name, value in job[field].items() if name != key}
+    return job
 
 
 def _begun(path: Path) -> bool:
@@ -225,7 +245,12 @@ def _clear(path: Path) -> None:
         shutil.rmtree(path / name, ignore_errors=True)
     for name in ("run.json", "warnings.txt"):
         (path / name).unlink(missing_ok=True)
-    if path.is_dir() and not any(path.iterdir()):
+    _unmake(path)
+
+
+def _unmake(path: Path) -> None:
+    """Remove a folder that is empty; one that a symbolic link leads to was made by the user, and stays."""
+    if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
         path.rmdir()
 
 
@@ -241,18 +266,15 @@ def synced(path: Path) -> None:
                 os.close(handle)
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write `value` to `path`, whole or not at all. Raises `WorkError` where that fails."""
-    part = path.with_name(f".{path.name}.part")
-    with _disk(path):
-        try:
-            with part.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+def write_json(path: Path, value: Mapping[str, Any], *, overwrite: bool = True) -> None:
+    """Write `value` to `path`, whole or not at all.
+
+    Raises `InputError` for what is no regular file and, without `overwrite`, for what is there, `WorkError` where writing fails.
+    """
+    with _disk(path), replacing(path, overwrite=overwrite) as part, part.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def fingerprint(path: Path) -> str:

@@ -15,6 +15,7 @@ from flowpaint.errors import ConfigError, InputError, MissingExtraError, VideoEr
 from flowpaint.jobs import remote
 from flowpaint.jobs.batch import Batch, Outcome, finished, run_batch, write_summary
 from flowpaint.jobs.rows import COLUMNS, read_rows
+from flowpaint.outputs import SIGNATURE
 from flowpaint.parts.execute import LocalExecutor
 from flowpaint.runs import fingerprint
 
@@ -408,15 +409,16 @@ def test_a_folder_replaces_the_one_that_is_there(here, elsewhere):
             remote.put(here / "new", url)
             assert sorted(remote.listed(url)) == ["0.png", "deep/1.png"]
             assert system.cat_file(f"{root}/0.png") == b"new"
-    assert remote.listed("elsewhere://none") == []
+    assert remote.listed("elsewhere://none") == {}
 
 
 def test_frames_elsewhere_are_replaced_and_nothing_stays_here(here, elsewhere):
-    elsewhere.pipe({"/made/out/000001.png": b"old", "/made/out/000099.png": b"old"})
+    signature = json.dumps({"pictures": {"000001.png": 3, "000099.png": 3}}).encode()
+    elsewhere.pipe({"/made/out/000001.png": b"old", "/made/out/000099.png": b"old", f"/made/out/{SIGNATURE}": signature})
     rows = rows_of(here, "input,prompt,method,output\nin.mp4,sepia,negative,elsewhere://made/out/\n")
     assert done(here, rows)[0].code == 2
     assert done(here, rows, overwrite=True)[0].state == "done"
-    frames = [f"out/{number:06d}.png" for number in range(4)]
+    frames = [f"out/{name}" for name in (SIGNATURE, *(f"{number:06d}.png" for number in range(4)))]
     assert sorted(remote.listed("elsewhere://made")) == ["out.json", "out.sheet.png", *frames]
     assert elsewhere.cat_file("/made/out/000001.png") != b"old"
     assert not list((here / "cache" / "made").iterdir())

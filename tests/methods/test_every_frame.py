@@ -41,7 +41,7 @@ class RawInverted(Inverted):
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """A propagator and a flow that must not be asked."""
+    """A flow that must not be asked."""
 
     def __call__(self, *_):
         raise AssertionError("nothing is to be measured or propagated")
@@ -54,7 +54,7 @@ def moving():
 
 
 def applied(editor, **more):
-    return Analogy(editor=editor, propagate=Refused(), flow=Refused(), **more)
+    return Analogy(editor=editor, flow=Refused(), **more)
 
 
 @pytest.mark.parametrize("editor", [Inverted(), Inverted(steadiness="steady"), RawInverted()])

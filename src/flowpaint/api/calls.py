@@ -1,6 +1,7 @@
 """`edit`, `propagate`, `deflicker`, `colorize`: from what a program or the command line has at hand to a `Result`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack
@@ -117,18 +118,30 @@ def colorize(video: Video, *, by: Video, resample: bool = False, **options: Unpa
     return Result(*plan_job("colorize", video, method="colorize", by=by, resample=resample, **options))
 
 
-def resume(run: str | Path) -> tuple[Result, Saving]:
-    """The job in a run folder, and how it was to be saved: `result.save(**saving)`. Raises `InputError` where there is none."""
+def resume(
+    run: str | Path, *, output: str | Path | None = None, audio: str | None = None, overwrite: bool = False
+) -> tuple[Result, Saving]:
+    """The job in a run folder, and how it was to be saved: `result.save(**saving)`.
+
+    `output` and `audio` take the place of what the job said: nothing that is finished hangs on them. With `overwrite` an output
+    that is there is replaced, whatever was said before. Raises `InputError` where there is no job, `ConfigError` for a way with
+    the sound that is unknown.
+    """
     run = Path(run)
     manifest = read_manifest(run)
     kept = manifest.get("saving", {})
+    job = Job.of_run(manifest)
+    if output is not None:
+        job = replace(job, output=str(output))
+    if audio is not None:
+        job = replace(job, encoding={**job.encoding, "audio": audio})
     saving = Saving(
         run=run,
-        overwrite=bool(kept.get("overwrite", False)),
+        overwrite=overwrite or bool(kept.get("overwrite", False)),
         provenance=bool(kept.get("provenance", True)),
         keep_run=bool(kept.get("keep_run", False)),
     )
-    return Result(Job.of_run(manifest)), saving
+    return Result(job), saving
 
 
 def plan_job(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from .. import scenes, seams, timecode, video
-from ..errors import ConfigError, InputError, nearest
+from ..errors import ConfigError, nearest
+from ..outputs import check_file, make_folder
 from ..parts import editors
 from ..types import Clip
 from . import toml
@@ -34,9 +35,9 @@ def looks() -> list[tuple[str, tuple[str, ...], str]]:
 def look_sheet(out: str | Path, *, picture: str | Path | None = None, overwrite: bool = False) -> Path:
     """Where a page with every look on `picture` was written: on a picture, the first frame of a video, or a rendered scene."""
     out = Path(out)
-    check_place(out, overwrite)
+    check_file(out, overwrite=overwrite)
     clip = video.read(picture) if picture is not None else scenes.clip(scenes.sample_scene(8), 1, (360, 640))
-    video.write_picture(out, editors.sheet(clip.frame(0)))
+    video.write_picture(out, editors.sheet(clip.frame(0)), overwrite=overwrite)
     return out
 
 
@@ -61,31 +62,23 @@ def take_frames(
 ) -> dict[int, Path]:
     """The frames of a video at some times, written to `folder` as `%06d.png`: frame number to file.
 
-    Raises `InputError` for times outside the video and for files that exist.
+    Raises `InputError` for times outside the video, for files that exist, and for what is no regular file or no folder.
     """
     clip = _read(path, **source)
     numbers = sorted({timecode.frame_at(time, clip) for time in at})
     folder = Path(folder)
-    if not folder.exists() and folder.absolute().parent.is_dir():
-        folder.mkdir()
+    if folder.absolute().parent.is_dir():
+        make_folder(folder)
     files = {number: folder / f"{number:06d}.png" for number in numbers}
     for file in files.values():
-        check_place(file, overwrite)
+        check_file(file, overwrite=overwrite)
     for number, file in files.items():
-        video.write_picture(file, clip.raw(number))
+        video.write_picture(file, clip.raw(number), overwrite=overwrite)
     return files
 
 
 def _read(path: str | Path, **source: Unpack[Source]) -> Clip:
     return read_input(Job(input=str(path), **source), _log.warning)
-
-
-def check_place(out: Path, overwrite: bool) -> None:
-    """Nothing, where a small file can be written to `out`. Raises `InputError` without its folder, or where it exists."""
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"The folder {out.absolute().parent} does not exist. Make it first, or write elsewhere.")
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists. Use --overwrite to replace it, or choose another name.")
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts

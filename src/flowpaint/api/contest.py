@@ -20,14 +20,16 @@ from ..evaluation.synthetic import scene_edits
 from ..evaluation.task import Task, Tasks, file_name
 from ..evaluation.vote import Poll, tally, write_ballot
 from ..moments import Case
+from ..outputs import check_file, make_folder
 from ..seams import to_dict
 from ..types import from_raw
 from ..video import read, read_picture
 from ..weights import DEFAULT_POLICY, Policy, keeping
 from .calls import Options, plan_job
 from .choose import choose_method
+from .files import Files
 from .job import Kind, recipe_of
-from .judging import Judges, choose_judges
+from .judging import Judges, choose_judges, recorded_in
 from .prepare import resolve_device, takes_objects
 from .result import Result
 from .verdict import Verdict
@@ -60,6 +62,7 @@ def benchmark(
     seed: int = 0,
     device: str = "auto",
     policy: Policy = DEFAULT_POLICY,
+    overwrite: bool = False,
     progress: judging.Progress | None = None,
 ) -> Verdict:
     """The verdict on `methods` over all cases of a `layout` at `path`; rows and videos are kept in `folder`.
@@ -68,8 +71,8 @@ def benchmark(
     "folder" (videos, with a table tasks.csv or tasks.toml if there is one). `only` chooses cases whose name holds it, `count`
     how many frames (davis), or scenes; `first_frames` is a folder with edited first frames, CASE.png, that all methods go out
     from; `sizes` and `against` (a CSV of other programs' PSNR) are for known edits. `policy` says what may be done to get
-    weights. The same call again does what is missing. Raises `ConfigError` and `InputError` for what does not fit; a case
-    that fails is noted.
+    weights. The same call again does what is missing. In `folder`, videos that flowpaint did not make are replaced with
+    `overwrite` only. Raises `ConfigError` and `InputError` for what does not fit; a case that fails is noted.
     """
     judges = choose_judges(metrics, metric_settings)
     with keeping(policy):
@@ -81,7 +84,7 @@ def benchmark(
     rows = bench.benchmark(
         tasks,
         {name: {**recipe_of(choose_method(name)[0]), "options": {"quality": quality, "seed": seed}} for name in methods},
-        make=_maker(Path(folder) / "videos", options),
+        make=_maker(Path(folder) / "videos", options, overwrite=overwrite),
         judge=_judge(judges, resolve_device(device), policy),
         folder=Path(folder),
         settings={name: to_dict(one) for name, one in judges.metrics.items()}
@@ -94,9 +97,7 @@ def benchmark(
 
 def vote_page(folder: str | Path, *, overwrite: bool = False) -> Path:
     """The blind A/B page written into `folder`. Raises `InputError` where there is one already, or nothing to compare."""
-    page = Path(folder) / "vote.html"
-    if page.exists() and not overwrite:
-        raise InputError(f"{page} exists. Use --overwrite to replace it.")
+    check_file(Path(folder) / "vote.html", overwrite=overwrite)
     return write_ballot(Path(folder))
 
 
@@ -149,11 +150,11 @@ def _opener(tasks: Tasks, place: int) -> Callable[[], Task]:
     return lambda: tasks[place]
 
 
-def _maker(folder: Path, options: Options) -> bench.Make:
+def _maker(folder: Path, options: Options, *, overwrite: bool) -> bench.Make:
     """What makes a task by a method: its video is written without loss, and read again to be judged."""
 
     def make(task: Task, method: str) -> bench.Made:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         reshapes = takes_objects(choose_method(method)[0])  # the new object may be where the old one is not
         kind: Kind = "propagate" if task.keyframes else "edit"
         chosen: dict[str, Any] = dict(options)
@@ -171,7 +172,8 @@ def _maker(folder: Path, options: Options) -> bench.Make:
             **chosen,
         )
         result = Result(job, given)
-        path = result.save(folder / f"{file_name(task.name)}--{file_name(method)}.mkv", overwrite=True)
+        path = folder / f"{file_name(task.name)}--{file_name(method)}.mkv"
+        result.save(path, overwrite=overwrite or _is_ours(path))
         return bench.Made(
             result=read(path),
             seconds_per_frame=float(result.report["seconds"]["total"]) / len(task.source),
@@ -179,6 +181,12 @@ def _maker(folder: Path, options: Options) -> bench.Make:
         )
 
     return make
+
+
+def _is_ours(output: Path) -> bool:
+    """Whether flowpaint made what is at `output`, of an old row; where that is gone, whether it made the report beside it."""
+    told = output if output.exists() else Files.of(output).report
+    return told.is_file() and recorded_in(told) is not None
 
 
 def _judge(judges: Judges, device: str, policy: Policy) -> bench.Judge:

@@ -4,16 +4,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Unpack
 
-from .. import video
 from ..methods.every_frame import suits
 from ..seams import ImageEditor
 from ..timecode import clock
 from ..types import Edit
 from ..video.encoding import resolve
+from .files import check_writing, run_folder
 from .job import WITHOUT_KEYS
 from .prepare import Prepared, has_image_model
 from .render import side_by_side
-from .result import CHUNK, Files, Result, Saving, run_folder
+from .result import CHUNK, Result, Saving
 
 # Seconds for a million pixels on two cores. Analogy from docs/benchmarks.md (0.98 at 720p, 1.4 at 512x512), colorize timed at
 # 720p; the rest are guesses.
@@ -34,10 +34,9 @@ def plan(result: Result, **saving: Unpack[Saving]) -> dict[str, Any]:
     Raises what `Result.save` would raise before it starts to work.
     """
     prepared, job = result.prepared, result.job
-    clip, files = prepared.clip, Files.of(job.output)
+    clip = prepared.clip
     shown = side_by_side(clip, clip) if job.side_by_side else clip
-    encoding = job.encoded()
-    video.check(shown, files.video, encoding, overwrite=saving.get("overwrite", False), warn=prepared.notes.warn)
+    files = check_writing(job, shown, overwrite=saving.get("overwrite", False), warn=prepared.notes.warn)
     makes = getattr(prepared.method, "editor", None) is not None or has_image_model(prepared.method)
     edits = job.kind not in WITHOUT_KEYS and makes
     given = sorted(index + prepared.first for index in prepared.keyframes)
@@ -74,7 +73,9 @@ def _is_applied(prepared: Prepared) -> bool:
     """Whether the method has its editor edit every frame as it is."""
     method, edit = prepared.method, Edit(keyframes=prepared.keyframes, finished=prepared.finished)
     editor = getattr(method, "editor", None)
-    return isinstance(editor, ImageEditor) and not getattr(method, "takes_anchor", True) and suits(edit, editor)
+    if not isinstance(editor, ImageEditor) or getattr(method, "takes_anchor", True) or not suits(edit, editor):
+        return False
+    return getattr(method, "propagate", None) is None
 
 
 def _output(path: Path, width: int, height: int, result: Result) -> dict[str, Any]:

@@ -19,6 +19,7 @@ Kind = Literal["edit", "propagate", "deflicker", "colorize"]
 Quality = Literal["draft", "normal", "best"]
 OtherShots = Literal["refuse", "keep"]
 _KEPT = {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mov"}  # suffixes that take H.264 and what such files hold; others become .mkv
+OF_THE_FILE = ("output", "encoding.audio")  # fields of which nothing hangs but the file that is put together in the end
 KINDS: tuple[Kind, ...] = ("edit", "propagate", "deflicker", "colorize")
 WITHOUT_KEYS: frozenset[Kind] = frozenset({"deflicker", "colorize"})  # done by the method of that name, which needs no key frames
 QUALITIES: tuple[Quality, ...] = ("draft", "normal", "best")

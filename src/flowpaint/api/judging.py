@@ -11,13 +11,16 @@ from ..errors import ConfigError, InputError, nearest
 from ..evaluation import judge as judging
 from ..evaluation.card import Card
 from ..moments import Case, Pass
+from ..outputs import make_folder
 from ..seams import FlowEstimator, Metric
 from ..timecode import span
 from ..types import Clip, from_raw, to_raw
 from ..warp import resize
 from ..weights import DEFAULT_POLICY, Policy, keeping
 from .calls import KeyFrames, Options, plan_job
+from .files import check_files
 from .job import Job, Kind, recorded
+from .painted import frame_by_frame, frame_by_frame_of
 from .prepare import check_parts, on_screen, resolve_device
 from .result import Result
 from .verdict import Verdict
@@ -26,12 +29,12 @@ Video: TypeAlias = str | Path | Clip
 
 NETWORK_FREE = (
     "fidelity", "identity", "truth", "edit-strength", "sharpness", "warp-error",
-    "pixel-mse", "flicker", "colour-drift", "shape", "cost",
+    "pixel-mse", "flicker", "texture", "alternation", "colour-drift", "shape", "cost",
 )  # fmt: skip
 _FAST_SETTINGS = {"warp-error": {"own": False}, "fidelity": {"multiscale": False}}
 _NOTE = (
-    "A frozen, blurred or smeared video has low warp errors, and an unedited one has everything: "
-    "read them beside sharpness, motion and edit strength, and look at the pictures."
+    "A frozen, blurred or smeared video has low warp errors and little flicker, and an unedited one has everything: "
+    "read them beside texture, sharpness, motion and edit strength, and look at the pictures."
 )
 _FAST_FLOW = "ultrafast"
 
@@ -86,12 +89,16 @@ def choose_judges(metrics: str = "all", settings: Sequence[str] = ()) -> Judges:
 
 
 class About(TypedDict, total=False):
-    """What is known of a result. What is not given is taken from the recipe stored in it, and from the report beside it."""
+    """What is known of a result. What is not given is taken from the recipe stored in it, and from the report beside it.
+
+    `frame_by_frame` is the source with every frame edited by itself: what texture is compared with.
+    """
 
     prompt: str
     source_prompt: str
     mask: Video | None
     result_mask: Video | None
+    frame_by_frame: Video | None
 
 
 def evaluate(
@@ -118,7 +125,10 @@ def evaluate(
         judges.check()
     recipe = recorded_in(result)
     case = case_of(result, source, resample=resample, recipe=recipe, **about)
-    through = judges.through(case.source, resolve_device(device))
+    device = resolve_device(device)
+    if recipe is not None and case.frame_by_frame is None:
+        case = replace(case, frame_by_frame=frame_by_frame_of(recipe, case.source, case.mask, device))
+    through = judges.through(case.source, device)
     with keeping(policy):
         card = judging.judge(
             case,
@@ -152,54 +162,73 @@ def compare(
     metrics: str = "all",
     metric_settings: Sequence[str] = (),
     source_prompt: str = "",
+    overwrite: bool = False,
     progress: judging.Progress | None = None,
     **options: Unpack[Options],
 ) -> Verdict:
     """The verdict on the same edit by several `methods`, a card each; their videos are written to `folder`.
 
-    `options` are those of `flowpaint.edit`. A method whose video is there, made by the same job, is not run again. Raises as
-    `edit` and `evaluate` do.
+    `options` are those of `flowpaint.edit`. A method whose video is there, made by the same job, is not run again; other files
+    are replaced with `overwrite` only. Raises as `edit` and `evaluate` do.
     """
     judges = choose_judges(metrics, metric_settings)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     kind: Kind = "edit" if prompt or style else "propagate"
+    jobs = {
+        method: plan_job(kind, source, prompt=prompt, method=method, style=style, keyframes=keyframes, **options)
+        for method in dict.fromkeys(methods)
+    }
+    _check_videos({folder / f"{method}.mp4": job for method, (job, _) in jobs.items()}, overwrite=overwrite)
     cards: dict[str, Card] = {}
     cases: dict[str, Case] = {}
     videos: dict[str, Path] = {}
     through: Pass | None = None
-    for method in dict.fromkeys(methods):
-        job, given = plan_job(kind, source, prompt=prompt, method=method, style=style, keyframes=keyframes, **options)
+    for method, (job, given) in jobs.items():
         with keeping(job.policy()):
             judges.check()
         result = Result(job, given)
-        videos[method] = _made(result, folder / f"{method}.mp4", progress)
+        videos[method] = _made(result, folder / f"{method}.mp4", progress, overwrite=overwrite)
         about = About(prompt=prompt, source_prompt=source_prompt, mask=result.prepared.mask)
         # One process makes them all: its peak memory tells nothing of the later ones.
         case = case_of(videos[method], result.prepared.clip, shots=result.prepared.shots, **about)
-        cases[method] = replace(case, peak_memory=None)
+        cases[method] = replace(case, peak_memory=None, frame_by_frame=frame_by_frame(result.prepared))
         through = judges.through(result.prepared.clip, result.prepared.device)
-        with keeping(result.job.policy()):
-            cards[method] = judging.judge(
-                cases[method],
-                judges.metrics,
-                through=through,
-                label=method,
-                needed=judges.needed,
-                recipe=result.job.to_dict(),
-                progress=progress,
-            )
+        cards[method] = _judged(result, cases[method], judges, through, label=method, progress=progress)
     title = f"{prompt or 'Edited key frames'}: {', '.join(cards)}"
     return Verdict(title=title, subtitle=_named(source), cards=cards, cases=cases, through=through, videos=videos, notes=(_NOTE,))
 
 
-def _made(result: Result, path: Path, progress: judging.Progress | None) -> Path:
+def _judged(result: Result, case: Case, judges: Judges, through: Pass, *, label: str, progress: judging.Progress | None) -> Card:
+    with keeping(result.job.policy()):
+        return judging.judge(
+            case,
+            judges.metrics,
+            through=through,
+            label=label,
+            needed=judges.needed,
+            recipe=result.job.to_dict(),
+            progress=progress,
+        )
+
+
+def _check_videos(jobs: Mapping[Path, Job], *, overwrite: bool) -> None:
+    """Raise `InputError` where a job may not write its video: for all of them, before the first one takes hours."""
+    for path, job in jobs.items():
+        if not is_made(job, path):
+            check_files(replace(job, output=str(path)), overwrite=overwrite)
+
+
+def _made(result: Result, path: Path, progress: judging.Progress | None, *, overwrite: bool) -> Path:
     """The video of `result` at `path`: the one that is there, where the same job made it."""
+    return path if is_made(result.job, path) else result.save(path, overwrite=overwrite, progress=progress)
+
+
+def is_made(job: Job, path: Path) -> bool:
+    """Whether the video at `path` is there, made by `job`."""
     kept = recorded_in(path) if path.exists() else None
-    wanted = replace(result.job, output=str(path)).named(lambda name: Path(name).name)
-    if kept is not None and kept.named(lambda name: Path(name).name) == wanted:
-        return path
-    return result.save(path, overwrite=True, progress=progress)
+    wanted = replace(job, output=str(path)).named(lambda name: Path(name).name)
+    return kept is not None and kept.named(lambda name: Path(name).name) == wanted
 
 
 def case_of(
@@ -226,7 +255,7 @@ def case_of(
             "Give a result of its source, or --resample."
         )
 
-    def mask(given: Video | None) -> Clip | None:
+    def opened(given: Video | None) -> Clip | None:
         if given is None:
             return None
         return resampled(_clip(given), source_clip) if resample else _clip(given)
@@ -240,8 +269,9 @@ def case_of(
         cuts=frozenset(shot.start for shot in (shots or video.shots(source_clip)) if shot.start),
         seconds_per_frame=seconds,
         peak_memory=memory,
-        mask=mask(about.get("mask")),
-        result_mask=mask(about.get("result_mask")),
+        mask=opened(about.get("mask")),
+        result_mask=opened(about.get("result_mask")),
+        frame_by_frame=opened(about.get("frame_by_frame")),
     )
 
 

@@ -21,8 +21,10 @@ from ..runs import RunFolder, fingerprint, held, read_manifest, write_json
 from ..seams import Executor, Notes, Run, Store
 from ..timecode import clock
 from ..types import Clip, Raw, from_raw
+from .files import Files, check_writing, run_folder
 from .first import First, check_replaceable, write_first
-from .job import Job, provenance
+from .job import OF_THE_FILE, Job, provenance
+from .painted import texture_kept
 from .prepare import Given, Prepared, prepare, read_input
 from .render import editor_of, first, render, side_by_side
 from .spread import Spread, watched
@@ -59,30 +61,6 @@ class Saving(TypedDict, total=False):
     fresh: bool
     run: str | Path | None
     executor: Executor | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """What belongs to one output."""
-
-    video: Path
-    report: Path
-    sheet: Path
-    candidates: Path
-
-    @classmethod
-    def of(cls, output: str | Path) -> "Files":
-        """The files for an output, a video or a folder."""
-        path = Path(output)
-        stem = path.stem if path.suffix else path.name
-        report, sheet, candidates = (path.with_name(f"{stem}{end}") for end in (".json", ".sheet.png", ".candidates.png"))
-        return cls(video=path, report=report, sheet=sheet, candidates=candidates)
-
-
-def run_folder(output: str | Path) -> Path:
-    """The run folder of an output, unless another is chosen."""
-    path = Path(output)
-    return path.with_name(f"{path.name}.run")
 
 
 class Result:
@@ -131,7 +109,7 @@ class Result:
     def _approved(self, path: Path, saving: Saving) -> First:
         """The first frame, made and written into the run folder at `path`, which is then that of the job that goes on from it."""
         check_replaceable(path)
-        folder = RunFolder.open(path, self._manifest(saving), fresh=saving.get("fresh", False))
+        folder = RunFolder.open(path, self._manifest(saving), fresh=saving.get("fresh", False), minor=OF_THE_FILE)
         if folder.is_begun:
             raise InputError(f"{path} holds more of this job than its first frame. Go on without --approve, or use --fresh.")
         try:
@@ -161,11 +139,9 @@ class Result:
         that exists or cannot be written, `WorkError` where the disk is full.
         """
         self.job = replace(self.job, output=str(path or self.job.output))
-        files = Files.of(self.job.output)
         encoding, overwrite = self.job.encoded(), saving.get("overwrite", False)
-        shape = self._shown(self.prepared.clip)
-        video.check(shape, files.video, encoding, overwrite=overwrite, warn=self._notes.warn)
-        _check_beside(files, overwrite)
+        about_file = _Said(self._notes.warn)
+        files = check_writing(self.job, self._shown(self.prepared.clip), overwrite=overwrite, warn=about_file)
         with self._folder(saving) as folder:
             if saving.get("provenance", True):
                 encoding = replace(encoding, comment=provenance(self.job))
@@ -174,10 +150,12 @@ class Result:
                 self._made(self._run(folder, watch.told), saving) as (clip, spread),
                 self._timings.stage("write"),
             ):
+                watch.passing = about_file.messages
                 video.write(
                     self._shown(watch.over(clip)),
                     files.video,
                     encoding=encoding,
+                    overwrite=overwrite,
                     segments=folder.segments,
                     chunk=CHUNK,
                     progress=watched(spread, watch.told, CHUNK),
@@ -186,7 +164,7 @@ class Result:
                 )
                 watch.finish()
             with self._timings.stage("report"):
-                self.report = self._finished(files, watch.measurements, folder.store)
+                self.report = self._finished(files, watch.measurements, folder.store, overwrite=overwrite)
         return files.video
 
     @contextmanager
@@ -208,12 +186,12 @@ class Result:
             yield spread.clip, spread
             self._workers = spread.told
 
-    def _write_candidates(self, store: Store, path: Path) -> str | None:
+    def _write_candidates(self, store: Store, path: Path, *, overwrite: bool = True) -> str | None:
         """Where the sheet of an editor's candidates was written, if it was asked for several."""
         kept = store.get(f"shot {self.prepared.shots[0].start}: {CANDIDATES}")
         if kept is None:
             return None
-        video.write_picture(path, cast(Raw, kept["picture"]))
+        video.write_picture(path, cast(Raw, kept["picture"]), overwrite=overwrite)
         return str(path)
 
     def _shown(self, clip: Clip) -> Clip:
@@ -241,7 +219,7 @@ class Result:
             return
         place = Path(saving.get("run") or run_folder(self.job.output))
         with held(place):
-            folder = RunFolder.open(place, self._manifest(saving), fresh=saving.get("fresh", False))
+            folder = RunFolder.open(place, self._manifest(saving), fresh=saving.get("fresh", False), minor=OF_THE_FILE)
             self._notes.warnings += [one for one in folder.warnings() if one not in self._notes.warnings]
             self._keep_to(folder)
             try:
@@ -269,20 +247,20 @@ class Result:
         self.job = replace(self.job, **policy)
         self.prepared = replace(self.prepared, job=replace(self.prepared.job, **policy))
 
-    def _finished(self, files: Files, measurements: Measurements, store: Store) -> dict[str, Any]:
+    def _finished(self, files: Files, measurements: Measurements, store: Store, *, overwrite: bool) -> dict[str, Any]:
         """Write the report, the contact sheet and that of candidates; the report."""
         prepared = self.prepared
         tiles = measurements.tiles()
         if tiles:
             instants = {i: clock(prepared.clip.times[i] - prepared.begin) for i in tiles}
             labels = {i: f"source at {instant}, frame {i + prepared.first}" for i, instant in instants.items()}
-            video.write_picture(files.sheet, contact_sheet(tiles, labels))
+            video.write_picture(files.sheet, contact_sheet(tiles, labels), overwrite=overwrite)
         seconds, total = self._timings.all()
         told = self._notes.frames
         seen = {index + prepared.first: row for index, row in measurements.rows().items()}
         rows = [{"frame": number, **seen.get(number, {}), **told.get(number, {})} for number in sorted({*seen, *told})]
         output = {"video": str(files.video), "sheet": str(files.sheet) if tiles else None, "report": str(files.report)}
-        if candidates := self._write_candidates(store, files.candidates):
+        if candidates := self._write_candidates(store, files.candidates, overwrite=overwrite):
             output["candidates"] = candidates
         report = _opening(prepared) | {
             "job": self.job.named(lambda path: str(Path(path).absolute())).to_dict(),
@@ -292,7 +270,7 @@ class Result:
             "frames_per_second": round(len(prepared.clip) / total, 3),
             "peak_memory": peak_memory(),
             "workers": self._workers,
-            "metrics": measurements.metrics(),
+            "metrics": measurements.metrics() | {"texture_kept": texture_kept(prepared, measurements.samples, store)},
             "wants_keyframe": wanting(told) if getattr(prepared.method, "editor", None) is None else [],  # it edits its own
             "facts": self._notes.facts,
             "weights": prepared.ledger.to_list(),
@@ -300,7 +278,7 @@ class Result:
             "frames": rows,
         }
         plain: dict[str, Any] = json.loads(json.dumps(report, default=str), parse_constant=lambda _: None)
-        write_json(files.report, plain)
+        write_json(files.report, plain, overwrite=overwrite)
         return plain
 
 
@@ -310,9 +288,7 @@ def check_output(job: Job, *, overwrite: bool = False) -> None:
     Raises as `Result.save` and `flowpaint.edit` do.
     """
     clip = read_input(job, lambda _: None)
-    files, shown = Files.of(job.output), side_by_side(clip, clip) if job.side_by_side else clip
-    video.check(shown, files.video, job.encoded(), overwrite=overwrite)
-    _check_beside(files, overwrite)
+    check_writing(job, side_by_side(clip, clip) if job.side_by_side else clip, overwrite=overwrite, warn=lambda _: None)
 
 
 def check_approval(job: Job) -> None:
@@ -349,10 +325,14 @@ def _opening(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _check_beside(files: Files, overwrite: bool) -> None:
-    for path, what in ((files.report, "report"), (files.sheet, "contact sheet")):
-        if path.exists() and not overwrite:
-            raise InputError(
-                f"{path} exists, where the {what} of {files.video.name} would go. "
-                f"Give the output a name other than {files.video.stem!r} with -o, or replace the {what} with --overwrite."
-            )
+class _Said:
+    """A warner that remembers what it passed on: `messages`."""
+
+    def __init__(self, warn: video.Warn) -> None:
+        self._warn = warn
+        self.messages: set[str] = set()
+
+    def __call__(self, message: str) -> None:
+        """Pass a message on."""
+        self.messages.add(message)
+        self._warn(message)

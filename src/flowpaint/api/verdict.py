@@ -1,5 +1,6 @@
 """`Verdict`: what judging found, ready to be read, printed or written as a page."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,8 +11,8 @@ from ..evaluation.card import Card
 from ..evaluation.page import Report, check_name, to_dict, write_report
 from ..evaluation.strips import strips, worst
 from ..moments import Case, Pass
+from ..outputs import check_file
 from ..report import versions
-from .catalogue import check_place
 
 Row = tuple[str, tuple[str, ...], str, bool | None]
 
@@ -29,9 +30,12 @@ class Verdict:
     summaries: tuple[Summary, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def write(self, path: str | Path, *, command: str = "") -> tuple[Path, Path, Path]:
-        """The files written: the page at `path` (.html), with pictures, and its numbers beside it as .json and .csv."""
-        return write_report(Path(path), self._report(command))
+    def write(self, path: str | Path, *, command: str = "", overwrite: bool = True) -> tuple[Path, Path, Path]:
+        """The files written: the page at `path` (.html), with pictures, and its numbers beside it as .json and .csv.
+
+        Raises as `check_report` does, and `WorkError` where they cannot be written.
+        """
+        return write_report(Path(path), self._report(command), overwrite=overwrite)
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers as values that JSON holds."""
@@ -77,10 +81,23 @@ class Verdict:
         return replace(bare, strips=strips(self.cases), worst=tuple(one for several in marked for one in several))
 
 
-def check_report(path: Path | None, *, overwrite: bool = False) -> None:
-    """Nothing, where a report can be written to `path`. Raises `InputError` where it cannot, or would replace another."""
+def check_report(path: Path | None, *, overwrite: bool = False, renew: bool = False) -> None:
+    """Raise `InputError` where a report cannot be written to `path`, or would replace what is there.
+
+    With `renew` a report of flowpaint's may be replaced, with `overwrite` any regular file.
+    """
     if path is None:
         return
     check_name(path)
+    overwrite = overwrite or (renew and _is_report(path))
     for file in (path, path.with_suffix(".json"), path.with_suffix(".csv")):
-        check_place(file, overwrite)
+        check_file(file, overwrite=overwrite)
+
+
+def _is_report(path: Path) -> bool:
+    """Whether the numbers beside the page at `path` say that flowpaint wrote it."""
+    numbers = path.with_suffix(".json")
+    try:
+        return numbers.is_file() and json.loads(numbers.read_text("utf-8"))["format"].startswith("flowpaint report")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False

@@ -1,7 +1,7 @@
 """`Watch`: frames measured on their way to the file, and what was learnt of them kept for a run that goes on."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -34,6 +34,7 @@ class Watch:
     ) -> None:
         self._prepared, self._folder, self._chunk = prepared, folder, chunk
         self._measuring, self._progress, self._shown = measuring, progress, shown
+        self.passing: Collection[str] = ()  # warnings that every part of the run says anew
         self.measurements = Measurements(prepared.clip, cuts=[shot.start for shot in prepared.shots])
         self._done = 0  # frames whose numbers are safe
         self._measured: dict[int, dict[str, Any]] = {}  # of segments that were made now, by their last frame
@@ -80,7 +81,7 @@ class Watch:
             text = np.frombuffer(json.dumps(told).encode(), np.uint8)
             store.put(key, {**measured, "notes": text})
             store.put(_LEDGER, {"used": np.frombuffer(json.dumps(self._prepared.ledger.to_list()).encode(), np.uint8)})
-            self._folder.keep_warnings(notes.warnings)
+            self._folder.keep_warnings([one for one in notes.warnings if one not in self.passing])
         elif (kept := store.get(key)) is not None:
             self.measurements.restore(frames, kept)
             rows: Mapping[str, dict[str, float]] = json.loads(kept["notes"].tobytes())

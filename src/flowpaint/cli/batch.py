@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import InputError
 from .options import Machines, Manners, grouped
 from .talk import Talk, talking
 
@@ -36,7 +37,9 @@ def batch(
         from ..jobs.rows import read_rows
 
         if summary is not None:
-            work.check_summary(summary)
+            work.check_summary(summary, overwrite=overwrite)
+            if summary.exists() and summary.samefile(table):
+                raise InputError(f"{summary} is the table of jobs. Write the summary to another file.")
         outputs = output_dir if output_dir is None or is_url(output_dir) else str(Path(output_dir).absolute())
         cache = work.cache_folder()
         executor, rows = (
@@ -53,7 +56,7 @@ def batch(
             work.run_batch(rows, work.Batch(cache=cache, overwrite=overwrite), executor, told=told)
         finally:
             if summary is not None:
-                work.write_summary(summary, done)
+                work.write_summary(summary, done, overwrite=overwrite)
         _say(done, talk)
         if any(one.state == "failed" for one in done):
             raise typer.Exit(1)

@@ -35,7 +35,7 @@ class Judging:
     ] = field(default_factory=list)
     report: Annotated[Path | None, _option("Page to write (.html); .json and .csv lie beside it.")] = None
     device: Annotated[str, _option("auto, cpu, cuda:0 or mps.")] = "auto"
-    overwrite: Annotated[bool, _option("Replace an existing report.", "--overwrite")] = False
+    overwrite: Annotated[bool, _option("Replace an existing report, and videos that were made otherwise.", "--overwrite")] = False
 
 
 _Video = Annotated[Path, typer.Argument(metavar="INPUT", help="A video, or a folder of pictures.")]
@@ -51,6 +51,9 @@ def evaluate(
     source_prompt: Annotated[str, typer.Option(help="What the source shows, in words.")] = "",
     mask: Annotated[Path | None, typer.Option(help="Picture or video, white where the edit may show.")] = None,
     result_mask: Annotated[Path | None, typer.Option(help="Picture or video, white where the result shows the object.")] = None,
+    frame_by_frame: Annotated[
+        Path | None, typer.Option(help="The source with every frame edited by itself: what texture is compared with.")
+    ] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Show the result at the source's times and size.")] = False,
     judging: Judging,
     weights: Weights,
@@ -64,8 +67,8 @@ def evaluate(
         with talk.progress() as tell:
             verdict = api.evaluate(
                 result, source, metrics=judging.metrics, settings=judging.settings, resample=resample, device=judging.device,
-                prompt=prompt, source_prompt=source_prompt, mask=mask, result_mask=result_mask, policy=weights.policy(),
-                progress=tell,
+                prompt=prompt, source_prompt=source_prompt, mask=mask, result_mask=result_mask, frame_by_frame=frame_by_frame,
+                policy=weights.policy(), progress=tell,
             )  # fmt: skip
         _tell(talk, verdict, judging)
 
@@ -106,7 +109,7 @@ def compare(
             verdict = api.compare(
                 video, prompt, methods=_names(methods, "method"), folder=folder, style=style,
                 keyframes=read_keyframes(keyframe or []) or None, metrics=judging.metrics, metric_settings=judging.settings,
-                source_prompt=source_prompt, progress=tell, **options,
+                source_prompt=source_prompt, overwrite=judging.overwrite, progress=tell, **options,
             )  # fmt: skip
         _tell(talk, verdict, judging)
 
@@ -134,15 +137,17 @@ def benchmark(
         from .. import api
 
         folder = _folder(output, judging.report, "rows")
-        # Rows that are there are kept, so a report that is there is only brought up to date.
+        api.check_report(
+            judging.report, overwrite=judging.overwrite, renew=True
+        )  # rows are kept, the report is brought up to date
         with talk.progress() as tell:
             verdict = api.benchmark(
                 layout, path, methods=_names(methods, "method"), folder=folder, prompt=prompt, only=only, sizes=_sizes(sizes),
                 against=against, count=count, first_frames=first_frames, quality=quality, metrics=judging.metrics,
                 metric_settings=judging.settings,
-                device=judging.device, policy=weights.policy(), progress=tell,
+                device=judging.device, policy=weights.policy(), overwrite=judging.overwrite, progress=tell,
             )  # fmt: skip
-        _tell(talk, verdict, judging)
+        _tell(talk, verdict, judging, renew=True)
 
 
 @grouped(manners=Manners)
@@ -198,10 +203,11 @@ def _polled(poll: "Poll") -> list[str]:
     return lines
 
 
-def _tell(talk: Talk, verdict: "Verdict", judging: Judging) -> None:
-    """The page, where one was asked for, and the numbers."""
+def _tell(talk: Talk, verdict: "Verdict", judging: Judging, *, renew: bool = False) -> None:
+    """The page, where one was asked for, and the numbers. What was not there when the work began is not replaced."""
     if judging.report is not None:
-        verdict.write(judging.report, command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        verdict.write(judging.report, command=command, overwrite=judging.overwrite or renew)
     found = verdict.to_dict() | ({"report": str(judging.report)} if judging.report else {})
     talk.result(found, [*_table(verdict), *([str(judging.report)] if judging.report else [])])
 

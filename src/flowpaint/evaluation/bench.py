@@ -13,8 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..errors import FlowpaintError, InputError, WorkError
+from ..errors import FlowpaintError, InputError
 from ..moments import Case
+from ..outputs import make_folder
 from ..runs import write_json
 from ..types import Clip
 from ..video import Progress, Warn, shots
@@ -137,7 +138,7 @@ def benchmark(
     if not lined or not methods:
         raise InputError(f"A benchmark of {len(lined)} tasks and {len(methods)} methods has no rows. Give one or more of each.")
     _check_methods(methods)
-    _make_folder(folder / "rows")
+    make_folder(folder / "rows")
     desk = _Desk(folder=folder, methods=methods, make=make, judge=judge, settings=settings or {}, warn=warn)
     rows: list[Row] = []
     total = len(lined) * len(methods)
@@ -175,13 +176,6 @@ def _check_methods(methods: Iterable[str]) -> None:
         if name.casefold() in seen:
             raise InputError(f"Two methods are called {seen[name.casefold()]!r} and {name!r}. Give each its own name.")
         seen[name.casefold()] = name
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkError(f"{folder} cannot be made ({error.strerror or error}). Choose another folder.") from error
 
 
 @dataclass(kw_only=True)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import InputError, WorkError
+from ..outputs import make_folder, write_text
 from ..types import Measure
 from . import plot, tables
 from .aggregate import Summary
@@ -84,15 +85,15 @@ class Report:
 
 
 def check_name(path: Path) -> None:
-    """Nothing, for the name of a web page. Raises `InputError` for another."""
+    """Raise `InputError` unless `path` is named like a web page."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"The report {str(path)!r} is no web page. Give a name that ends in .html.")
 
 
-def write_report(path: Path, report: Report) -> tuple[Path, Path, Path]:
+def write_report(path: Path, report: Report, *, overwrite: bool = True) -> tuple[Path, Path, Path]:
     """The files written: the page at `path`, and its numbers as .json and .csv of the same name.
 
-    Raises `InputError` where `path` does not end in .html, `WorkError` where a file cannot be written.
+    Raises `InputError` where `path` does not end in .html or one may not be replaced, `WorkError` where one cannot be written.
     """
     check_name(path)
     report = replace(report, cards=tuple(_told_apart(_finite(card) for card in report.cards)))
@@ -103,9 +104,9 @@ def write_report(path: Path, report: Report) -> tuple[Path, Path, Path]:
         lambda: to_csv(report),
     )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         for file, text in zip(files, writers, strict=True):
-            file.write_text(text(), "utf-8", newline="")
+            write_text(file, text(), overwrite=overwrite)
     except OSError as error:
         raise WorkError(f"The report cannot be written to {path}: {error}. Give another place, or make room.") from error
     return files
@@ -163,11 +164,8 @@ def to_csv(report: Report) -> str:
 
 def _named(measures: Mapping[str, Measure], name: str) -> tuple[str, str, str, str]:
     one = measures.get(name)
-    return (name, one.title, one.unit, _better(one)) if one else (name, "", "", "")
-
-
-def _better(measure: Measure) -> str:
-    return {True: "higher", False: "lower", None: ""}[measure.higher_is_better]
+    better = {True: "higher", False: "lower", None: ""}
+    return (name, one.title, one.unit, better[one.higher_is_better]) if one else (name, "", "", "")
 
 
 def _finite(card: Card) -> Card:

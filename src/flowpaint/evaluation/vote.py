@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import InputError, WorkError
+from ..outputs import write_text
 from .aggregate import wilson
 
 VIDEOS = frozenset({".mp4", ".m4v", ".webm", ".mov", ".mkv", ".ogv"})
@@ -100,7 +101,7 @@ def write_ballot(folder: Path, *, question: str = QUESTION) -> Path:
     # "<" is written as an escape: no name can end the script.
     text = _PAGE.replace("/*STYLE*/", _STYLE).replace("/*SCRIPT*/", _SCRIPT.replace("PLAN", plan.replace("<", "\\u003c"), 1))
     try:
-        page.write_text(text, "utf-8")
+        write_text(page, text)
     except OSError as error:
         raise WorkError(f"The page cannot be written to {page}: {error}. Make the folder writable.") from error
     return page

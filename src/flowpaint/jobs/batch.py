@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -15,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import FlowpaintError, InputError, VideoError, WorkError, verdict
+from ..outputs import SIGNATURE, check_file, make_folder, stranger, write_text
 from ..runs import read_manifest, write_json
 from ..seams import Executor
 from . import remote
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..api import Job
 
 _POLICY = {"offline", "commercial_only", "allow_pickle"}  # fields that do not change what is made
-_FRAME = re.compile(r"\d+\.png")  # a file that a folder of frames may hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +37,9 @@ class Outcome:
     seconds: float = 0.0
     code: int = 0
     message: str = ""
+
+
+_COLUMNS = [one.name for one in fields(Outcome)]  # of a summary
 
 
 def cache_folder() -> Path:
@@ -91,20 +93,21 @@ class Batch:
         """How many frames the video that was made has. Raises as `flowpaint.api.Result`."""
         from .. import api
 
-        here = self._fetched(job)
-        if here.output != job.output and remote.exists(job.output):
-            if not self.overwrite:
-                raise InputError(f"{job.output} exists, and was made otherwise. Use --overwrite to replace it.")
-            if not all(map(_FRAME.fullmatch, remote.listed(job.output))):
-                raise InputError(f"{job.output} is a folder that holds other files. Choose another name.")
-        Path(here.output).parent.mkdir(parents=True, exist_ok=True)
-        overwrite = self.overwrite or here.output != job.output or _is_own(here)
-        api.check_output(here, overwrite=overwrite)
-        result = api.Result(here)
-        result.save(overwrite=overwrite)
-        if here.output != job.output:
+        here, is_elsewhere = self._fetched(job), remote.is_url(job.output)
+        if is_elsewhere:
+            _check_elsewhere(job, overwrite=self.overwrite)
+        frames = finished(here, self.cache) if is_elsewhere else None  # made already, but not put there
+        if frames is None:
+            make_folder(Path(here.output).parent)
+            overwrite = self.overwrite or is_elsewhere or _is_own(here)
+            api.check_output(here, overwrite=overwrite)
+            result = api.Result(here)
+            result.save(overwrite=overwrite)
+            frames = int(result.report["input"]["num_frames"])
+        if is_elsewhere:
+            _check_elsewhere(job, overwrite=self.overwrite)
             self._put(job, here)
-        return int(result.report["input"]["num_frames"])
+        return frames
 
     def _fetched(self, job: "Job") -> "Job":
         """The same job with files of this machine in place of URLs."""
@@ -126,12 +129,41 @@ class Batch:
         names = _names(job, here)
         made, base = Files.of(here.output), job.output.rpartition("/")[0]
         names |= {str(one): f"{base}/{one.name}" for one in (made.video, made.report, made.sheet, made.candidates)}
-        write_json(made.report, _renamed(json.loads(made.report.read_text("utf-8")), names))
+        told = made.report.with_name(f"{made.report.name}.there")
+        write_json(told, _renamed(json.loads(made.report.read_text("utf-8")), names))
         remote.remove(f"{base}/{made.report.name}")  # that of the output which is replaced now
-        for one in (made.video, made.sheet, made.candidates, made.report):
+        for one in (made.video, made.sheet, made.candidates):
             if one.exists():
                 remote.put(one, f"{base}/{one.name}")
+        remote.put(told, f"{base}/{made.report.name}")
         shutil.rmtree(made.video.parent)  # this job's own folder, see `_fetched`
+
+
+def _check_elsewhere(job: "Job", *, overwrite: bool) -> None:
+    """Raise `InputError` where what is at the job's URL, or beside it, may not be replaced. Raises as `remote.fetch`, too."""
+    from ..api import Files
+
+    base, _, name = job.output.rstrip("/").rpartition("/")
+    files = Files.of(name)
+    found = remote.kind(job.output)
+    if found is not None and not overwrite:
+        raise InputError(f"{job.output} exists, and was made otherwise. Use --overwrite to replace it.")
+    if found not in (None, "file" if files.video.suffix else "directory"):
+        wanted = "file" if files.video.suffix else "folder"
+        raise InputError(f"{job.output} is a {found} where a {wanted} would go. Choose another name.")
+    if found == "directory":
+        sizes = {name: size for name, size in remote.listed(job.output).items() if name}
+        signature = f"{job.output.rstrip('/')}/{SIGNATURE}"
+        if (other := stranger(remote.read_text(signature) if SIGNATURE in sizes else None, sizes)) is not None:
+            raise InputError(
+                f"{job.output} is a folder that holds other files than flowpaint wrote there ({other}). Choose another name."
+            )
+    for path in (files.report, files.sheet, files.candidates):
+        there = remote.kind(f"{base}/{path}")
+        if there not in (None, "file"):
+            raise InputError(f"{base}/{path} is a {there} where a file would go. Choose another name.")
+        if there is not None and not overwrite and _report(job) is None:
+            raise InputError(f"{base}/{path} exists, and was made otherwise. Use --overwrite to replace it.")
 
 
 def finished(job: "Job", cache: Path) -> int | None:
@@ -150,10 +182,11 @@ def _report(job: "Job") -> dict[str, Any] | None:
     """The report beside the job's output, where there is one of this very job."""
     from ..api import Files
 
-    base, _, name = job.output.rpartition("/")
+    base, _, name = job.output.rstrip("/").rpartition("/")
     path = f"{base}/{Files.of(name).report}" if remote.is_url(job.output) else str(Files.of(job.output).report)
     try:
-        found = json.loads(remote.read_text(path)) if remote.exists(path) else {}
+        is_there = remote.kind(path) == "file" if remote.is_url(path) else Path(path).is_file()  # a pipe would be waited at
+        found = json.loads(remote.read_text(path)) if is_there else {}
         same = _told(found["job"]) == _told(_absolute(job).to_dict())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, VideoError):
         return None  # somebody else's file
@@ -172,16 +205,19 @@ def _told(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_own(job: "Job") -> bool:
     """Whether what is in the way of the job's output was left by this job: its run was killed, or the video was deleted."""
-    from ..api import run_folder
+    from ..api import is_made, run_folder
 
     if not Path(job.output).exists():
         return _report(job) is not None
     try:
-        kept = read_manifest(run_folder(job.output))["job"]
+        manifest = read_manifest(run_folder(job.output))
     except InputError:
         return False
     wanted = _told(_absolute(job).to_dict())
-    return {name: value for name, value in kept.items() if name not in _POLICY} == wanted
+    same = {name: value for name, value in manifest["job"].items() if name not in _POLICY} == wanted
+    # A run that was killed before its last step has written nothing there: then it is somebody else's.
+    allowed = bool(manifest.get("saving", {}).get("overwrite")) or Path(job.output).is_dir()
+    return same and (allowed or is_made(job, Path(job.output)))
 
 
 def _names(job: "Job", here: "Job") -> dict[str, str]:
@@ -216,29 +252,41 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
 # -------------------------------------------------------------------------------------------------------------- summary
 
 
-def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write what became of the rows to a .csv or .json file. Raises `InputError` for another suffix, `WorkError` by the disk."""
-    check_summary(path)
+def write_summary(path: Path, outcomes: Sequence[Outcome], *, overwrite: bool = False) -> None:
+    """Write what became of the rows to a .csv or .json file. Raises as `check_summary`, and `WorkError` by the disk."""
+    check_summary(path, overwrite=overwrite)
     rows = [asdict(one) for one in outcomes]
     if path.suffix.lower() == ".json":
         write_json(path, {"rows": rows})
         return
     text = io.StringIO(newline="")
-    table = csv.DictWriter(text, [one.name for one in fields(Outcome)])
+    table = csv.DictWriter(text, _COLUMNS)
     table.writeheader()
     table.writerows(rows)
     try:
-        path.write_text(text.getvalue(), "utf-8", newline="")
+        write_text(path, text.getvalue())
     except OSError as error:
         raise WorkError(f"{path} could not be written ({error.strerror or error}). Check the folder.") from error
 
 
-def check_summary(path: Path) -> None:
-    """Nothing, where a summary can be of this kind. Raises `InputError` otherwise."""
+def check_summary(path: Path, *, overwrite: bool = False) -> None:
+    """Raise `InputError` where no summary can be written to `path`, or it would replace anything but an older summary.
+
+    With `overwrite` any regular file is replaced.
+    """
     if path.suffix.lower() not in (".csv", ".json"):
         raise InputError(f"A summary cannot be written as {path.name}. Name a .csv or .json file.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"There is no folder {path.absolute().parent} for the summary. Make it, or name another.")
+    check_file(path, overwrite=overwrite or _is_summary(path))
+
+
+def _is_summary(path: Path) -> bool:
+    try:
+        text = path.read_text("utf-8") if path.is_file() else ""
+        if path.suffix.lower() == ".json":
+            return all([*row] == _COLUMNS for row in json.loads(text)["rows"])
+        return text.splitlines()[:1] == [",".join(_COLUMNS)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def shortened(outcome: Outcome, longest: int = 160) -> Outcome:

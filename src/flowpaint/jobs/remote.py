@@ -97,12 +97,26 @@ def _put_folder(system: Any, local: Path, path: str) -> None:
     system.put([str(one) for one in files], there)
 
 
-def listed(url: str) -> list[str]:
-    """The paths of all files in the folder at `url`, counted from it; none where it is no folder. Raises as `fetch`."""
+def listed(url: str) -> dict[str, int | None]:
+    """The paths of all files in the folder at `url`, counted from it, with their sizes; none where it is no folder.
+
+    A size that the store does not tell is None, that of a device or a pipe -1. Raises as `fetch`.
+    """
     system, path = _opened(url)
     with _asked(url):
-        found = system.find(path) if system.isdir(path) else []
-        return [str(one)[len(path.rstrip("/")) + 1 :] for one in found]
+        found = system.find(path, detail=True) if system.isdir(path) else {}
+        start = len(path.rstrip("/")) + 1
+        return {str(name)[start:]: facts.get("size") if facts.get("type") == "file" else -1 for name, facts in found.items()}
+
+
+def kind(url: str) -> str | None:
+    """What is at a URL, in the words of fsspec ("file", "directory", ...), or "link"; None for nothing. Raises as `fetch`."""
+    system, path = _opened(url)
+    with _asked(url):
+        if not system.exists(path):
+            return None
+        facts = system.info(path)
+        return "link" if facts.get("islink") else str(facts.get("type"))
 
 
 def exists(name: str) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from ..errors import InputError, WorkError
@@ -16,9 +17,21 @@ from ..runs import synced
 from .database import Database
 from .records import ENDED, Asset, Event, Record, State, Unknown
 
+_PLACES = ("assets", "jobs", "incoming")
+
+
+def check_data_folder(folder: Path) -> None:
+    """Raise `InputError` where a new store would share `folder` with files of others, which tidying it could take for strays."""
+    if (folder / "jobs.db").is_file() or not folder.is_dir():
+        return
+    for one in sorted(folder.iterdir()):
+        is_empty_place = one.name in _PLACES and one.is_dir() and not any(one.iterdir())
+        if not is_empty_place and one.suffix not in (".lock", ".pid"):
+            raise InputError(f"{folder} holds other files ({one.name}). Choose a new or an empty folder with --data.")
+
 
 class JobStore:
-    """The jobs and assets in a folder, which several processes may have open.
+    """The jobs and assets in a folder, which several processes may have open. `close` it, or use it in a `with` block.
 
     Every call names an owner and sees that one's things only: others' are `Unknown`. All calls raise `WorkError` where the disk
     is full.
@@ -26,12 +39,22 @@ class JobStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for place in (folder, folder / "assets", folder / "jobs", folder / "incoming"):
+        for place in (folder, *(folder / name for name in _PLACES)):
             try:
                 place.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
                 raise WorkError(f"The data folder {place} cannot be made ({error.strerror}). Choose another.") from error
         self.database = Database(folder / "jobs.db")
+
+    def close(self) -> None:
+        """Close the store's connections to its database."""
+        self.database.close()
+
+    def __enter__(self) -> "JobStore":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     # ---------------------------------------------------------------------------------------------------------- assets
 

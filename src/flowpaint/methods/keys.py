@@ -17,8 +17,10 @@ from ..warp import resize
 _TRACKING_SIDE = 128  # short side at which key frames are placed
 
 
-def place(clip: Clip, flow: FlowEstimator, *, lost: float, longest: int, run: Run, shortest: int = 1) -> list[KeyFrame]:
-    """Where an editor that can be run again should edit `clip`: a fast pass over small frames."""
+def place(
+    clip: Clip, flow: FlowEstimator, *, lost: float, longest: int, run: Run, shortest: int = 1, lost_locally: float = 1.0
+) -> list[KeyFrame]:
+    """Return where an editor that can be run again should edit `clip`: a fast pass over small frames."""
     scale = min(1.0, _TRACKING_SIDE / min(clip.height, clip.width))
     size = max(1, round(clip.height * scale)), max(1, round(clip.width * scale))
 
@@ -31,7 +33,7 @@ def place(clip: Clip, flow: FlowEstimator, *, lost: float, longest: int, run: Ru
             before = frame
             run.progress("plan", index + 1, len(clip))
 
-    return by_tracking(neighbours(), lost=lost, longest=longest, shortest=shortest)
+    return by_tracking(neighbours(), lost=lost, lost_locally=lost_locally, longest=longest, shortest=shortest)
 
 
 def given(clip: Clip, edit: Edit) -> dict[int, Tensor]:

@@ -4,7 +4,7 @@ A *part* is a frozen dataclass: its fields are its configuration and calling it 
 conform. A *recipe* is a part as nested plain values: `{"part": "dis", "preset": "fast"}`, and reads back to an equal part.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar, get_args, runtime_checkable
 
 import torch
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ..diffusion.model import LatentDiffusion
     from ..moments import Case, Moment
 
+QUICK = 8  # frames
+
 __all__ = [
+    "QUICK",
     "TABLE",
     "Consistency",
     "DepthCompleter",
@@ -37,6 +40,8 @@ __all__ = [
     "Notes",
     "Propagator",
     "RawEditor",
+    "Repainter",
+    "RepeatableEditor",
     "Run",
     "Segmenter",
     "SpatialCondition",
@@ -153,6 +158,48 @@ class Propagator(Protocol):
 
     def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:
         """The edited clip; `keyframes` maps frame numbers of `clip` to pictures [3, H, W] in [0, 1], returned exactly."""
+        ...
+
+
+@runtime_checkable
+class RepeatableEditor(ImageEditor, Protocol):
+    """An editor of pictures that gives equal pictures for equal frames, and may be run again and again within one clip.
+
+    `repeats_after` is the number of frames after which another picture is worth its time. Up to `QUICK` it runs here, within
+    seconds: it is then run on a few more frames of a finished video, too, to measure what was kept of its texture.
+    """
+
+    @property
+    def repeats_after(self) -> int:
+        """Frames between two pictures."""
+        ...
+
+
+@runtime_checkable
+class Repainter(Protocol):
+    """A propagator that is led by the pictures of a repeatable editor and does not show them as they are.
+
+    A picture is due where more than a share `lost` of the frame, or `lost_locally` of a small window, is no longer that of the
+    last one, and after `spacing` frames.
+    """
+
+    @property
+    def lost(self) -> float:
+        """Share of the picture, 0 to 1."""
+        ...
+
+    @property
+    def lost_locally(self) -> float:
+        """Share of a window, 0 to 1."""
+        ...
+
+    @property
+    def spacing(self) -> int:
+        """Frames between two pictures at most."""
+        ...
+
+    def repaint(self, clip: Clip, paintings: Mapping[int, Tensor], exact: Collection[int], edit: Edit, run: Run) -> Clip:
+        """Return the edited clip, led by `paintings` [3, H, W] in [0, 1]; those of the frames `exact` are shown exactly."""
         ...
 
 

@@ -4,7 +4,8 @@
 """
 
 from .border import Progress, Warn
-from .encoding import Encoding, check
+from .check import check
+from .encoding import Encoding
 from .picture import picture_size, read_picture, write_picture
 from .probe import Facts, Track, container_of, probe, read_comment
 from .read import read

@@ -1,6 +1,7 @@
 """What a result takes from its origin: sound, subtitles, chapters, metadata."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from pathlib import Path
@@ -11,10 +12,11 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Discard, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
-from ..errors import InputError
+from ..errors import FULL, WorkError
 from ..types import Clip
-from .border import Packet, Warn, address, clock_zero, codec_name, ignore, reading, writing
-from .encoding import Encoding, sound_remedy
+from .border import Packet, Warn, address, clock_zero, codec_name, ignore, reading
+from .encoding import Encoding, takes
+from .index import video_stream
 from .sound import AacRecoder
 from .subtitles import SubtitleRecoder, can_recode
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:  # it lives in PyAV's stubs alone
 _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "rotate", "vendor_id"}
 _OWN_PREFIXES = ("_statistics", "number_of_", "bps")
 _BEFORE = 10  # seconds by which a packet may lie behind the picture in the file
+_SAMPLE = 3  # packets of a track
+_SAMPLE_LENGTH = 64  # pictures of the origin: tracks of which nothing lies between them are not waited for
 
 Convert: TypeAlias = Callable[[Packet | None], list[Packet]]  # a packet, shifted, or None at the end
 
@@ -41,7 +45,7 @@ class Copied:
     """The streams of the origin that go into the result, read packet by packet as the frames are written.
 
     A clip that shows the whole file takes every packet; another takes those that sound while it is on screen, with its
-    first frame at 0.
+    first frame at 0. The streams `refused` are left out without a word, `warn` is told of all others that are.
     """
 
     def __init__(
@@ -52,55 +56,60 @@ class Copied:
         *,
         encoding: Encoding,
         shift: Fraction,
+        refused: Collection[int] = (),
         warn: Warn = ignore,
     ) -> None:
         self._clip, self._origin, self._file, self._shift, self._warn = clip, origin, file, shift, warn
-        self._comment = encoding.comment
+        self._comment, self._audio = encoding.comment, encoding.audio
         self._tracks: dict[int, Convert] = {}
         self._zero = Fraction(0)
         if origin is not None:
             self._zero = clock_zero(origin)
+            picture = video_stream(origin, Path(origin.name))
             for stream in origin.streams:
-                self._add(stream, encoding)
+                if stream.index in refused or stream is picture:
+                    _skip(stream)
+                else:
+                    self._add(stream, encoding)
         self._packets = self._read()
         self._waiting: Packet | None = None
 
     def _add(self, stream: Stream, encoding: Encoding) -> None:
         convert = None
-        if stream.type == "audio" and encoding.audio != "none":
+        if stream.type == "audio":
             convert = self._sound(stream, encoding)
         elif stream.type == "subtitle":
             convert = self._subtitles(stream)
         elif stream.type == "attachment" and self._file.format.name == "matroska":
             self._file.add_stream_from_template(stream)  # fonts of subtitles; they have no packets
-        elif stream.disposition & Disposition.attached_pic and codec_name(stream) in self._file.supported_codecs:
+            return
+        elif stream.disposition & Disposition.attached_pic and takes(self._file.format.name, stream):
             convert = self._copy(stream)  # the cover
-        if convert is not None:
+        elif not (stream.type == "data" and "timecode" in stream.metadata):  # MP4 and MOV make that track of the tag themselves
+            self._warn(left_out(stream, self._file.format.name))
+        if convert is None:
+            _skip(stream)
+        else:
             self._tracks[stream.index] = convert
-        elif stream.type != "attachment":
-            stream.discard = Discard.all
 
     def _sound(self, stream: Stream, encoding: Encoding) -> Convert | None:
         assert isinstance(stream, av.AudioStream)
-        name = codec_name(stream)
-        if name == "unknown":
+        if encoding.audio == "none":
+            return None
+        if codec_name(stream) == "unknown":
             self._warn(f"Sound track {stream.index} has a codec that is unknown here. It is left out.")
             return None
-        wanted, known = "aac" if encoding.audio == "aac" else name, self._file.supported_codecs
-        if wanted not in known:
-            raise InputError(f"The output cannot hold {wanted} sound. {sound_remedy(wanted, known)}")
         if encoding.audio == "copy":
             return self._copy(stream)
-        recoder = AacRecoder(stream, self._file)
+        recoder = AacRecoder(stream, self._file, self._warn)
         _carry_tags(stream, recoder.added)
         return recoder
 
     def _subtitles(self, stream: Stream) -> Convert | None:
-        name = codec_name(stream)
-        if name in self._file.supported_codecs:
+        if takes(self._file.format.name, stream):
             return self._copy(stream)
-        if not can_recode(name, self._file.format.name):
-            self._warn(f"The output cannot hold subtitle track {stream.index} ({name}). It is left out; .mkv would keep it.")
+        if not can_recode(codec_name(stream), self._file.format.name):
+            self._warn(left_out(stream, self._file.format.name))
             return None
         assert isinstance(stream, SubtitleStream)
         recoder = SubtitleRecoder(stream, self._file)
@@ -110,11 +119,15 @@ class Copied:
     def _copy(self, stream: Stream) -> Convert:
         added = self._file.add_stream_from_template(stream, opaque=True)
         _carry_tags(stream, added)
+        before: int | None = None
 
         def convert(packet: Packet | None) -> list[Packet]:
+            nonlocal before
             if packet is None:
                 return []
-            packet.stream = added
+            if stream.type == "audio" and not packet.duration and packet.dts is not None and before is not None:
+                packet.duration = packet.dts - before  # MP4 hides a last packet that lasts no time
+            packet.stream, before = added, packet.dts
             return [packet]
 
         return convert
@@ -148,8 +161,11 @@ class Copied:
     def _is_whole(self) -> bool:
         return self._clip.origin is not None and self._clip.origin.whole
 
-    def write_until(self, instant: Fraction | None, out: Path) -> None:
-        """Write the packets due before `instant` (seconds in the output); None: all that are left, and end the tracks."""
+    def write_until(self, instant: Fraction | None) -> None:
+        """Write the packets due before `instant` (seconds in the output); None: all that are left, and end the tracks.
+
+        Raises `WorkError` for a packet that the muxer refuses, and the disk's errors as they are.
+        """
         while self._waiting is not None or self._advance():
             packet = self._waiting
             assert packet is not None
@@ -157,30 +173,40 @@ class Copied:
             if instant is not None and due is not None and due * packet.time_base > instant:
                 return
             self._waiting = None
-            self._write(self._tracks[packet.stream.index](packet), out)
-        if instant is None:
-            for convert in self._tracks.values():
-                self._write(convert(None), out)
+            self._write(self._tracks[packet.stream.index](packet), packet.stream)
+        if instant is None and self._origin is not None:
+            for index, convert in self._tracks.items():
+                self._write(convert(None), self._origin.streams[index])
 
-    def _write(self, packets: list[Packet], out: Path) -> None:
-        with writing(out):
-            for packet in packets:
-                self._file.mux_one(packet)
+    def write_sample(self) -> None:
+        """Write the first packets of each track, as far as they lie near the clip's beginning. Raises what the muxer raises."""
+        for packet in self._read(sample=True):
+            self._file.mux(self._tracks[packet.stream.index](packet))
+
+    def _write(self, packets: list[Packet], stream: Stream) -> None:
+        try:
+            self._file.mux(packets)
+        except av.FFmpegError as error:
+            if error.errno in FULL:
+                raise
+            remedy = f"Use --audio {'aac' if self._audio == 'copy' else 'copy'}, or --audio none"
+            remedy = remedy if stream.type == "audio" else "Write to another kind of file"
+            raise WorkError(
+                f"Track {stream.index} ({codec_name(stream)}) cannot be written ({error.strerror}). "
+                f"{remedy}; what is finished of the video is kept."
+            ) from error
 
     def _advance(self) -> bool:
         self._waiting = next(self._packets, None)
         return self._waiting is not None
 
-    def _read(self) -> Iterator[Packet]:
-        """The packets that belong to the clip, with their output time stamps."""
+    def _read(self, *, sample: bool = False) -> Iterator[Packet]:
+        """The packets that belong to the clip, with their output time stamps; of a sample the first of each track."""
         if self._origin is None or not self._tracks:
             return
-        streams = [self._origin.streams[index] for index in self._tracks]
         try:
-            self._skip_to_start(self._origin)
-            for packet in self._origin.demux(streams):
-                if packet.size == 0:  # the end of a track
-                    continue
+            self._skip_to_start(self._origin, at_once=sample)
+            for packet in self._sample(self._origin) if sample else self._demuxed(self._origin):
                 if packet.stream.disposition & Disposition.attached_pic:
                     packet.pts = packet.dts = 0  # a cover has no time
                     yield packet
@@ -196,14 +222,56 @@ class Copied:
         except av.FFmpegError as error:
             self._warn(f"The sound of {self._origin.name} ends early ({error.strerror}). What could be read of it is kept.")
 
-    def _skip_to_start(self, origin: InputContainer) -> None:
+    def _demuxed(self, origin: InputContainer) -> Iterator[Packet]:
+        """The packets of all tracks that go along."""
+        for packet in origin.demux([origin.streams[index] for index in self._tracks]):
+            if packet.size:  # else it is the end of a track
+                yield packet
+
+    def _sample(self, origin: InputContainer) -> Iterator[Packet]:
+        """The first packets of each track, no further than so many pictures: a track may begin late, or hold nothing."""
+        picture = video_stream(origin, Path(origin.name))
+        picture.discard = Discard.default
+        taken: Counter[int] = Counter()
+        for packet in origin.demux([picture, *(origin.streams[index] for index in self._tracks)]):
+            index = packet.stream.index
+            taken[index] += 1
+            if taken[picture.index] > _SAMPLE_LENGTH or all(taken[one] > _SAMPLE for one in self._tracks):
+                return
+            if packet.size and index != picture.index and taken[index] <= _SAMPLE:
+                yield packet
+
+    def _skip_to_start(self, origin: InputContainer, *, at_once: bool) -> None:
         early = self._clip.times[0] + self._zero - 1
-        if not self._is_whole and early > 0 and not origin.streams.subtitles:  # a subtitle may have begun long before
+        if self._is_whole or early <= 0:
+            return
+        if at_once or not origin.streams.subtitles:  # a subtitle may have begun long before
             origin.seek(int(early * av.time_base))
 
     def _sounds(self, start: Fraction, packet: Packet) -> bool:
         length = (packet.duration or 0) * packet.time_base
         return start < self._clip.end and start + length > self._clip.times[0]
+
+
+def left_out(stream: Stream, container: str) -> str:
+    """Return the warning that a stream of the origin does not go into a file of the kind `container`."""
+    name, index = codec_name(stream), stream.index
+    if stream.disposition & Disposition.attached_pic:
+        what = f"the cover, track {index} ({name})"
+    elif stream.type == "subtitle":
+        what = f"subtitle track {index} ({name})"
+    elif stream.type == "attachment":
+        what = f"the attached file {stream.metadata.get('filename', index)}"
+    else:
+        kind = {"data": "Data", "video": "Video", "audio": "Sound"}.get(stream.type, "Unknown")
+        return f"{kind} track {index} ({name}) is left out: one picture, sound, subtitles, fonts and covers go along."
+    is_kept = container != "matroska" and (stream.type == "attachment" or takes("matroska", stream))
+    return f"The output cannot hold {what}. It is left out{'; .mkv would keep it' if is_kept else ''}."
+
+
+def _skip(stream: Stream) -> None:
+    if stream.type != "attachment":
+        stream.discard = Discard.all
 
 
 def _carry_tags(source: Stream, target: Stream) -> None:

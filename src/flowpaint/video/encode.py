@@ -1,16 +1,18 @@
 """A clip encoded in closed segments: each is a file that is there complete or not at all."""
 
+import io
 import os
 from collections import deque
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import cast
 
 import av
 import cv2
+import numpy as np
 from av.container import OutputContainer
 
 from ..errors import VideoError
@@ -24,6 +26,7 @@ from .read import Decoded, FrameSource, Turn, tags_of
 
 _TICK = Fraction(1, 1000)  # Matroska's; frame n of a segment stands at tick n, only the order counts
 _EARLY = 64  # frames: no encoder decodes further ahead
+_SMALL = 64  # pixels: the least that every encoder takes
 _AHEAD_BYTES, _MOST_AHEAD = 16 << 20, 4  # of frames that wait for conversion, and of those that wait for the encoder
 
 
@@ -48,6 +51,19 @@ def encode_segments(
             files.append(path)
         line.finish()
     return files
+
+
+@lru_cache(maxsize=4)
+def sample_segment(target: Target) -> bytes:
+    """Return a segment with one small grey frame in it, encoded as `target` says: all that a muxer asks of the video."""
+    small, held = replace(target, width=_SMALL, height=_SMALL), io.BytesIO()
+    with writing(Path("a sample")), av.open(held, "w", format="matroska") as container:
+        stream = _add_stream(container, small)
+        frame = from_rgb(np.full((_SMALL, _SMALL, 3), 128, np.uint8), small.pixel_format, small.colour)
+        frame.pts, frame.time_base = 0, 1 / small.rate
+        set_tags(frame, small)
+        _mux(container, [*stream.encode(frame), *stream.encode(None)], 0)
+    return held.getvalue()
 
 
 class _Line:

@@ -2,18 +2,17 @@
 
 import hashlib
 import io
-import tempfile
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import av
+from av.stream import Stream
 
 from ..errors import ConfigError, InputError, nearest
 from ..types import Clip, ColourTags
-from .border import Warn, address, codec_name, ignore, reading
+from .border import Warn, ignore
 from .pixels import FULL, LIMITED, known_layout, layout
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -27,6 +26,7 @@ ENCODERS = {
 }
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 SOUNDS = ("copy", "aac", "none")
+Sound: TypeAlias = Literal["copy", "aac", "none"]
 _WORST_CRF = {"h264": 51, "hevc": 51, "vp9": 63, "av1": 63}
 _THREADS = {
     "threads": "4"
@@ -46,7 +46,7 @@ class Encoding:
     preset: str = "medium"  # of x264 and x265: slower is smaller
     pixel_format: str | None = None  # None: 4:2:0 at the clip's depth; what the codec needs; the source's own where lossless
     pad_even: bool = False  # odd sizes: repeat the last row and column instead of encoding 4:4:4
-    audio: Literal["copy", "aac", "none"] = "copy"
+    audio: Sound = "copy"
     comment: str = ""
 
     def __post_init__(self) -> None:
@@ -76,8 +76,8 @@ class Target:
 
     @property
     def digest(self) -> str:
-        """Names segments, so that those of another encoding are never taken for this one's."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+        """Names segments, so that those of another encoding are never taken for this one's. They fit into every container."""
+        return hashlib.sha256(repr(replace(self, container="")).encode()).hexdigest()[:8]
 
 
 def resolve(clip: Clip, out: Path, encoding: Encoding, warn: Warn = ignore) -> Target:
@@ -111,6 +111,16 @@ def supported(container: str) -> set[str]:
     """Names of the codecs that a container can hold."""
     with av.open(io.BytesIO(), "w", format=container) as probe:
         return set(probe.supported_codecs)
+
+
+def takes(container: str, stream: Stream) -> bool:
+    """Whether a container can hold packets of the stream's codec. (Some codecs have several names; this asks for none.)"""
+    with av.open(io.BytesIO(), "w", format=container) as probe:
+        try:
+            probe.add_stream_from_template(stream, opaque=True)
+        except (ValueError, av.FFmpegError):
+            return False
+    return True
 
 
 def formats_of(encoder: str) -> list[str]:
@@ -183,70 +193,3 @@ def _options(encoding: Encoding, pixel_format: str) -> dict[str, str]:
             return {"profile": "4444" if "444" in pixel_format else "hq"}
         case "ffv1":
             return {"level": "3", "slicecrc": "1"}
-
-
-def check(clip: Clip, out: str | Path, encoding: Encoding, *, overwrite: bool = False, warn: Warn = ignore) -> None:
-    """Nothing, where `write` can be expected to succeed.
-
-    Raises `InputError` for an output that exists, is the input, has no writable folder or cannot hold what is to go into it,
-    `ConfigError` for a codec that this installation has not.
-    """
-    out = Path(out)
-    refuse_input(clip, out)
-    _check_place(out, overwrite)
-    if not out.suffix:
-        return
-    target = resolve(clip, out, encoding, warn)
-    if clip.origin is not None and encoding.audio != "none":
-        _check_sound(clip.origin.path, encoding, target.container, out)
-
-
-def refuse_input(clip: Clip, out: Path) -> None:
-    """Raise `InputError` where the output is the input."""
-    if clip.origin is not None and out.exists() and clip.origin.path.exists() and out.samefile(clip.origin.path):
-        raise InputError(f"{out} is the input. Write to another name; the input is never changed.")
-
-
-def _check_sound(source: Path, encoding: Encoding, container: str, out: Path) -> None:
-    """Raise `InputError` for sound, copied or coded anew, that the container cannot hold."""
-    known = supported(container)
-    with reading(source), av.open(address(source), metadata_errors="replace") as opened:
-        names = {codec_name(one) for one in opened.streams.audio} - {"unknown"}
-    if names and encoding.audio == "aac":
-        names = {"aac"}
-    for name in sorted(names - known):
-        whose = f"the sound of {source} ({name})" if encoding.audio == "copy" else f"{name} sound"
-        raise InputError(f"{out.suffix} files cannot hold {whose}. {sound_remedy(name, known)}")
-
-
-def sound_remedy(name: str, known: Collection[str]) -> str:
-    """What to do about sound of the codec `name` that a container with the codecs `known` cannot hold, as a sentence."""
-    option = "--audio aac" if "aac" in known else "--audio none"
-    return f"Write to .mkv, or use {option}." if name in supported("matroska") else f"Use {option}."
-
-
-def _check_place(out: Path, overwrite: bool) -> None:
-    folder = out.absolute().parent
-    if not folder.is_dir():
-        raise InputError(f"The folder {folder} does not exist. Make it first, or write elsewhere.")
-    if not _is_writable(folder):
-        raise InputError(f"The folder {folder} is not writable. Write elsewhere.")
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists. Use --overwrite to replace it, or choose another name.")
-    if out.is_dir() and (out.suffix or any(not _is_numbered(file) for file in out.iterdir())):
-        raise InputError(f"{out} is a folder that holds other files. Choose another name.")
-
-
-def _is_numbered(file: Path) -> bool:
-    return file.suffix == ".png" and file.stem.isdecimal()
-
-
-def _is_writable(folder: Path) -> bool:
-    """Tried, because permission bits do not tell of read-only disks and shares."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False

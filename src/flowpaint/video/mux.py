@@ -1,6 +1,7 @@
 """The final file: encoded segments and the origin's other streams, laid together with exact time stamps."""
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +13,7 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from ..errors import WorkError
+from ..outputs import replacing
 from ..types import Clip
 from .border import Packet, Warn, address, close_quietly, ignore, writing
 from .copied import Copied, kept_tags, open_origin
@@ -41,35 +43,44 @@ class Timeline:
         packet.dts = self.shown[early] if early >= 0 else self.shown[0] + early * (self.shown[1] - self.shown[0])
 
 
-def assemble(clip: Clip, segments: Sequence[Path], out: Path, target: Target, encoding: Encoding, *, warn: Warn = ignore) -> None:
+def assemble(
+    clip: Clip,
+    segments: Sequence[Path],
+    out: Path,
+    target: Target,
+    encoding: Encoding,
+    *,
+    refused: Collection[int] = (),
+    overwrite: bool = True,
+    warn: Warn = ignore,
+) -> None:
     """Write `out` from its segments, with the sound, subtitles, chapters and metadata of the clip's origin.
 
-    The file appears complete or not at all. MP4 and MOV keep time stamps exactly; Matroska and WebM count milliseconds.
-    Raises `WorkError` where it cannot be written, `VideoError` where the origin cannot be read any more.
+    `refused` are the streams of the origin that the container does not take (see `rehearse`). The file appears complete or not
+    at all. MP4 and MOV keep time stamps exactly; Matroska and WebM count milliseconds. Raises `InputError` where something is
+    there by now that may not be replaced, `WorkError` where the file cannot be written, `VideoError` where the origin cannot
+    be read any more.
     """
-    shift = Fraction(0) if clip.origin is not None and clip.origin.whole else -clip.times[0]
-    part = out.with_name(f".{out.name}.part")
-    with ExitStack() as stack:
-        stack.callback(part.unlink, missing_ok=True)
+    with writing(out), replacing(out, overwrite=overwrite) as part, ExitStack() as stack:
         origin = stack.enter_context(open_origin(clip))
         orders = [_shown_order(path) for path in segments]
-        timeline = _timeline(clip, shift, origin, orders)
-        with writing(out):
-            options = _options(target, timeline.time_base, origin)
-            file = av.open(address(part), "w", format=target.container, options=options)
-            stack.callback(close_quietly, file)
-            video = _add_video(file, segments[0], target, timeline.time_base)
-        copied = Copied(clip, origin, file, encoding=encoding, shift=shift, warn=warn)
+        timeline = timeline_of(instants_of(clip), origin, orders)
+        file = av.open(address(part), "w", format=target.container, options=muxer_options(target, timeline.time_base, origin))
+        stack.callback(close_quietly, file)
+        video = add_video(file, address(segments[0]), target, timeline.time_base)
+        copied = Copied(clip, origin, file, encoding=encoding, shift=shift_of(clip), refused=refused, warn=warn)
         copied.carry_metadata(video)
         for packet in _packets(segments, orders, timeline):
-            copied.write_until((packet.dts or 0) * timeline.time_base, out)
+            copied.write_until((packet.dts or 0) * timeline.time_base)
             packet.stream = video
-            with writing(out):
-                file.mux_one(packet)
-        copied.write_until(None, out)
-        with writing(out):
-            file.close()
-            part.replace(out)
+            file.mux_one(packet)
+        copied.write_until(None)
+        file.close()
+
+
+def shift_of(clip: Clip) -> Fraction:
+    """Return what is added to the clip's instants (seconds): a part of a file begins at 0, a whole file where it did."""
+    return Fraction(0) if clip.origin is not None and clip.origin.whole else -clip.times[0]
 
 
 def _shown_order(segment: Path) -> list[int]:
@@ -80,8 +91,17 @@ def _shown_order(segment: Path) -> list[int]:
     return [rank[tick] for tick in pts if tick is not None]
 
 
-def _timeline(clip: Clip, shift: Fraction, origin: InputContainer | None, orders: Sequence[Sequence[int]]) -> Timeline:
-    instants = [time + shift for time in (*clip.times, clip.end)]
+def instants_of(clip: Clip) -> list[Fraction]:
+    """Return when the clip's frames begin in the output, and when the last one ends, in seconds."""
+    shift = shift_of(clip)
+    return [time + shift for time in (*clip.times, clip.end)]
+
+
+def timeline_of(instants: Sequence[Fraction], origin: InputContainer | None, orders: Sequence[Sequence[int]]) -> Timeline:
+    """Return when frames are shown that begin at `instants` (seconds), the last of which is the end.
+
+    `orders` has, for each segment, its frames in the order of their packets.
+    """
     time_base = _time_base(instants, origin)
     delay = max(place - frame for order in orders for place, frame in enumerate(order))
     return Timeline(time_base, [round(instant / time_base) for instant in instants], delay)
@@ -97,15 +117,19 @@ def _time_base(instants: Sequence[Fraction], origin: InputContainer | None) -> F
     return Fraction(1, ticks if ticks <= _LARGEST_CLOCK else 1_000_000)
 
 
-def _options(target: Target, time_base: Fraction, origin: InputContainer | None) -> dict[str, str]:
+def muxer_options(
+    target: Target, time_base: Fraction, origin: InputContainer | None, *, faststart: bool = True
+) -> dict[str, str]:
+    """Return the options of the container. `faststart` moves the index to the front, which only a file on disk allows."""
     if target.container not in ("mp4", "mov"):
         return {"avoid_negative_ts": "disabled"}  # else all streams move until the first sample of sound stands at 0
     clock = time_base.denominator if time_base.numerator == 1 and time_base.denominator <= _LARGEST_CLOCK else 1_000_000
-    flags = "+faststart"
+    flags = "+faststart" if faststart else ""
     if origin is not None and {name.lower() for name in kept_tags(origin.metadata)} - _PLAIN_TAGS:
         flags += "+use_metadata_tags"  # the way in which MP4 holds tags of any name
     # A late start of a stream is written in ticks of the movie's own clock, milliseconds if not told otherwise.
-    return {"movflags": flags, "video_track_timescale": str(clock), "movie_timescale": str(clock)}
+    movflags = {"movflags": flags} if flags else {}
+    return {**movflags, "video_track_timescale": str(clock), "movie_timescale": str(clock)}
 
 
 # Names that MP4's classic tags hold.
@@ -115,8 +139,9 @@ _PLAIN_TAGS = {
 }
 
 
-def _add_video(file: OutputContainer, segment: Path, target: Target, time_base: Fraction) -> av.VideoStream:
-    with av.open(address(segment)) as container:
+def add_video(file: OutputContainer, segment: str | io.BytesIO, target: Target, time_base: Fraction) -> av.VideoStream:
+    """Add the track that holds the packets of a segment, which is the address of a file or in memory."""
+    with av.open(segment) as container:
         video = file.add_stream_from_template(container.streams.video[0], opaque=True)
         tag = container.streams.video[0].codec_tag
     context = video.codec_context

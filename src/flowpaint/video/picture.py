@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import VideoError
+from ..outputs import replacing
 from ..types import Raw
 from .border import check_file, check_size, writing
 
@@ -102,10 +103,11 @@ def _deep(path: Path) -> Raw:
     return cast(Raw, picture[..., 2::-1])
 
 
-def write_picture(path: str | Path, raw: Raw) -> None:
+def write_picture(path: str | Path, raw: Raw, *, overwrite: bool = True) -> None:
     """Write raw [H, W, 3] to `path`; its suffix says the format. PNG and TIFF keep 16 bit, JPEG and WebP hold 8.
 
-    The file appears complete or not at all. Raises `VideoError` for an unknown suffix, `WorkError` for a full disk.
+    The file appears complete or not at all. Raises `VideoError` for an unknown suffix, `InputError` for what is no regular
+    file and, without `overwrite`, for what is there, `WorkError` for a full disk.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -115,13 +117,8 @@ def write_picture(path: str | Path, raw: Raw) -> None:
         raw = cast(Raw, cv2.convertScaleAbs(raw, alpha=255 / 65535))
     done, data = cv2.imencode(suffix, np.ascontiguousarray(raw[..., ::-1]), _SAVED[suffix])
     assert done
-    part = path.with_name(f".{path.name}.part")
-    with writing(path):
-        try:
-            part.write_bytes(data.tobytes())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    with writing(path), replacing(path, overwrite=overwrite) as part:
+        part.write_bytes(data.tobytes())
 
 
 _SAVED: dict[str, list[int]] = {

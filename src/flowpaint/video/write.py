@@ -7,13 +7,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from ..outputs import check_file, check_folder, replace_folder, sign
 from ..parallel import WorkQueue, num_threads
 from ..types import Clip, Raw
 from .border import Busy, Progress, Warn, ignore, silent, untimed, writing
+from .check import refuse_input
 from .encode import encode_segments
-from .encoding import Encoding, refuse_input, resolve
+from .encoding import Encoding, resolve
 from .mux import assemble
 from .picture import write_picture
+from .rehearse import rehearse
 
 
 def write(
@@ -21,6 +24,7 @@ def write(
     out: str | Path,
     *,
     encoding: Encoding = Encoding(),  # noqa: B008 - frozen
+    overwrite: bool = True,
     segments: Path | None = None,
     chunk: int = 48,
     progress: Progress = silent,
@@ -33,20 +37,39 @@ def write(
     that is there already is not pulled again, so the same call goes on where an interrupted one stopped, and what is decoded
     from the result does not depend on the interruptions. Without `segments` a temporary folder is used and removed.
     Time stamps, tags, sound, subtitles, chapters and metadata are those of the clip and its origin (see `assemble`).
+    The output appears complete or not at all. An existing one is replaced if `overwrite` says so and it is a regular file,
+    or a folder that holds nothing but pictures written here; that is looked at before the first frame and after the last.
     Frames are pulled in the calling thread; others, timed by `busy`, convert and encode.
-    The output appears complete or not at all. An existing one is replaced: `check` asks first.
 
-    Raises `InputError` for an output that is the input or cannot be encoded so, `WorkError` where the disk is full.
+    Raises `InputError` for an output that is the input, may not be replaced or cannot hold what goes into it, `WorkError`
+    where the disk is full.
     """
     out = Path(out)
     refuse_input(clip, out)
+    (check_file if out.suffix else check_folder)(out, overwrite=overwrite)
     with _room(segments, out) as folder:
         if not out.suffix:
-            _write_folder(clip, out, folder / "frames", progress=progress, busy=busy)
+            _write_pictures(clip, folder / "frames", progress, busy)
+            with writing(out):
+                sign(folder / "frames")
+                replace_folder(folder / "frames", out, overwrite=overwrite)
             return
-        target = resolve(clip, out, encoding, warn)
+        target, once = resolve(clip, out, encoding, warn), _once(warn)
+        refused = rehearse(clip, out, target, encoding, warn=once)
         files = encode_segments(clip, folder, target, chunk=chunk, progress=progress, busy=busy)
-        assemble(clip, files, out, target, encoding, warn=warn)
+        assemble(clip, files, out, target, encoding, refused=refused, overwrite=overwrite, warn=once)
+
+
+def _once(warn: Warn) -> Warn:
+    """The same, which says nothing twice."""
+    said: set[str] = set()
+
+    def told(message: str) -> None:
+        if message not in said:
+            said.add(message)
+            warn(message)
+
+    return told
 
 
 @contextmanager
@@ -63,19 +86,9 @@ def _room(segments: Path | None, out: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_folder(clip: Clip, out: Path, frames: Path, *, progress: Progress, busy: Busy) -> None:
-    frames.mkdir(exist_ok=True)
-    _write_pictures(clip, frames, progress, busy)
-    with writing(out):
-        old = out.with_name(f".{out.name}.old")
-        if out.exists():
-            out.rename(old)
-        shutil.move(frames, out)  # a rename, unless the segments lie on another disk
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def _write_pictures(clip: Clip, folder: Path, progress: Progress, busy: Busy) -> None:
     """Write the frames that are not there yet, several at a time. They are told of in order, and come into `folder` then."""
+    folder.mkdir(exist_ok=True)
     written: set[int] = set()
     waiting = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(waiting, ignore_errors=True)

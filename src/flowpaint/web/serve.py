@@ -13,6 +13,7 @@ import uvicorn
 from ..errors import InputError
 from ..jobs import Crew
 from ..jobs.locks import Lock
+from ..jobs.store import check_data_folder
 from .app import create_app
 from .settings import Settings
 from .wire import Impatient, allow_connections
@@ -62,6 +63,7 @@ def _told_to_stop(number: int, frame: FrameType | None) -> None:
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """Inside, no other server has the data folder."""
+    check_data_folder(settings.data)
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

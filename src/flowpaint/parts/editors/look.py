@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast, get_args
+from typing import ClassVar, cast, get_args
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ class LookEditor:
     Styles of the network blend as styles, everything else as pictures. Raises `ConfigError` for a look it does not know and for
     weights that are no shares.
     """
+
+    repeats_after: ClassVar[int] = 4  # frames: a look is quick
 
     looks: tuple[tuple[str, float], ...] = (("van gogh", 1.0),)
     short_side: int = 768  # the network sees larger pictures at this size; drawings and grades work at full size
