@@ -304,3 +304,14 @@ def test_reading_ahead_twice_at_a_time_is_one_thread():
     read = ReadAhead(Frames(), 40, size=12)
     with read.ahead(), read.ahead():
         assert sum(one.name == "flowpaint-read" for one in threading.enumerate()) == 1
+
+
+def test_a_reader_behind_another_one_does_not_stop_reading_ahead():
+    frames = Frames(60)
+    read = ReadAhead(frames, 60, size=12)
+    with read.ahead():
+        for index in range(6, 40):
+            read(index)
+            read(index - 4)
+        reached(lambda: 40 + 7 in frames.asked)
+    assert len(frames.asked) == len(set(frames.asked))

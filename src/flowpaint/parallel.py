@@ -254,13 +254,17 @@ class ReadAhead:
             thread.join()
 
     def _follow(self, index: int) -> None:
-        """Note that `index` is asked for: what comes next is foreseen after two steps of one frame."""
-        if index != self._last:
-            self._in_order = self._in_order + 1 if index == self._last + 1 else 0
-            self._last = index
-            if not self._in_order:
-                self._failed.clear()
-            self._changed.notify_all()
+        """Note that `index` is asked for: what comes next is foreseen after two steps of one frame.
+
+        Whoever asks for a kept frame behind the last one follows another reader, and says nothing of what comes next.
+        """
+        if index == self._last or (index < self._last and index in self._kept):
+            return
+        self._in_order = self._in_order + 1 if index == self._last + 1 else 0
+        self._last = index
+        if not self._in_order:
+            self._failed.clear()
+        self._changed.notify_all()
 
     def _fetch(self, index: int) -> Raw:
         """Read a frame that is marked as busy, and keep it."""
