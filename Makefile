@@ -2,10 +2,11 @@
 # make test   set up, run the fast tests          make test-slow   run the others
 # make lint   make types
 #
+# make test PYTHON=python3.13   another Python than the oldest of 3.11 to 3.13 that is here
 # make demo VIDEO=mine.mp4 PROMPT="pencil" DEMO_SECONDS=4
 # make demo TORCH_INDEX=URL     an index that pip searches for torch besides its own, such as the one with CPU builds
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VIDEO ?=
 PROMPT ?= van gogh
 DEMO_SECONDS ?= 2

@@ -1,5 +1,8 @@
 """Networks of Stable Diffusion 1.5's size with random weights, for benchmarks: made where they are needed, never downloaded."""
 
+import flowpaint  # noqa: F401  it switches off what the libraries below would send
+
+# isort: split
 import json
 from pathlib import Path
 

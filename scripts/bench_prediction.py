@@ -11,6 +11,8 @@ HINTS are shards of `flowpaint data prepare CLIPS --model FOLDER`; FOLDER is tha
 
 import os
 
+import flowpaint  # noqa: F401  it switches off what the libraries below would send
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse

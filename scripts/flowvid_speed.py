@@ -10,6 +10,9 @@ of its own. Levers change the key frames alone; the frames between them are made
     python scripts/bench_flowvid.py speed --cpu-mini          3 s of video of 256x256 by the small network, from edit to file
 """
 
+import flowpaint  # it switches off what the libraries below would send
+
+# isort: split
 import argparse
 import resource
 import shlex
@@ -27,7 +30,6 @@ import torch
 from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
-import flowpaint
 from bench_networks import save_random
 from flowpaint import hints, scenes, seams
 from flowpaint.diffusion import repair

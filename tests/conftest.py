@@ -11,6 +11,7 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read once, when torch starts its th
 
 import ipaddress
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from flowpaint.types import Clip, Flow
 # One thread each where tests run in several processes (pytest-xdist), so that these do not wait for one another.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
-pytest_plugins = ("tiny_training",)
+pytest_plugins = ("tiny_training", "unclosed")
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -93,6 +94,14 @@ def no_network() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", guarded_connect)
         patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_servers() -> Iterator[None]:
+    """Closes the servers that a file of tests made in this process (`rest_parts.client`)."""
+    yield
+    if (parts := sys.modules.get("rest_parts")) is not None:
+        parts.close_all()
 
 
 def _is_loopback(host: str) -> bool:
@@ -179,11 +188,14 @@ def cut() -> Cut:
 
 
 @pytest.fixture
-def negative(monkeypatch: pytest.MonkeyPatch) -> None:
+def negative(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A method called `negative` (of test_api.py), and plain wide output."""
     monkeypatch.setitem(seams.TABLE, "method", {**seams.TABLE["method"], "negative": "test_api:Negative"})
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
+    yield
+    if (module := sys.modules.get("test_api")) is not None:
+        module.Negative.calls.clear()  # clips in it hold their files open
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A web server for tests: the real application over a real store, its children's tasks done in this process or in real ones."""
 
-import atexit
 import json
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -22,12 +21,13 @@ from video_files import make, smooth
 HOME = "http://127.0.0.1:7860"
 
 
+_LOOP = ExitStack()
+
+
 @cache
 def _portal():
     """One event loop for all clients: a new one for each request would cost more than most requests do."""
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(start_blocking_portal())
+    return _LOOP.enter_context(start_blocking_portal())
 
 
 class Direct:
@@ -53,10 +53,22 @@ class Direct:
         pass
 
 
+_OPEN = []  # what `client` has made and `close_all` has not closed: no lifespan of the application is run here
+
+
+def close_all():
+    """Close the servers of all clients, and their event loop."""
+    while _OPEN:
+        _OPEN.pop().close()
+    _LOOP.close()
+    _portal.cache_clear()
+
+
 def client(folder, *, asks=None, base=HOME, raises=True, **said):
     """A browserless client of a server with its data in `folder`."""
     limits = Limits(**said.pop("limits", {}))
     app = create_app(Settings(data=Path(folder) / "data", limits=limits, **said), asks=asks or Direct())
+    _OPEN.append(app.state.service)
     made = TestClient(app, base_url=base, raise_server_exceptions=raises)
     made.portal = _portal()
     made.service = app.state.service

@@ -46,7 +46,8 @@ class Negative:
 def negative(monkeypatch):
     monkeypatch.setitem(seams.TABLE, "method", {**seams.TABLE["method"], "negative": "test_api:Negative"})
     Negative.calls.clear()
-    return Negative.calls
+    yield Negative.calls
+    Negative.calls.clear()  # clips in it hold their files open
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from flowpaint.diffusion.model import LatentDiffusion
 from flowpaint.diffusion.translate import with_control
 from flowpaint.seams import Run
 from flowpaint.types import Clip, Edit
-from tiny_models import save_controlnet, save_lora, save_model, tiny_unet
+from lora_files import TEXT_LAYERS, half_of, peft, write
+from tiny_models import save_controlnet, save_lora, save_model, tiny_text, tiny_unet
 
 
 def settings(*values):
@@ -51,6 +52,11 @@ def here(tmp_path_factory):
         name: value.repeat(1, 2) if "lora_A" in name else value for name, value in load_file(folder / "good.safetensors").items()
     }
     save_file(broad, folder / "broad.safetensors")
+    text = half_of(tiny_text(), TEXT_LAYERS)
+    xl = {"down_blocks.2.attentions.0.transformer_blocks.9.attn1.to_q": next(iter(text.values()))}
+    write(folder / "sdxl.safetensors", peft(xl, text))
+    some = half_of(tiny_unet(), ("attn1.to_q",))
+    write(folder / "partly.safetensors", peft(some, {"encoder.layers.11.mlp.fc1": next(iter(text.values()))}))
     shutil.copy(folder / "wide" / "diffusion_pytorch_model.safetensors", folder / "wide.safetensors")
     return folder
 
@@ -152,6 +158,13 @@ def test_a_models_own_controlnet_is_used_unasked(edit, here, tmp_path):
 
 
 @pytest.mark.slow
+def test_what_is_not_used_of_a_lora_is_reported_once(edit, here):
+    given = ("--model", here / "model", "--lora", here / "partly.safetensors", "--set", "editor.num_steps=2")
+    code, said, _, report = edit(*given, "--set", "editor.side=128", "--end", 2, method="frame-by-frame")
+    assert code == 0, said
+    assert sum("not used" in one for one in report["warnings"]) == 1 and said.count("not used") == 1
+
+
 def test_a_prompt_that_is_too_long_is_cut_with_a_warning(edit, here):
     code, said, _, report = edit("--model", here / "model", *PLAIN, "--end", 2, prompt="a bronze statue walking slowly away")
     assert code == 0, said
@@ -190,6 +203,7 @@ def test_a_model_that_is_not_whole(edit, here, tmp_path, part):
         (("--model", "{here}/model", "--control", "canny"), 2, "no public ControlNet"),
         (("--model", "{here}/model", "--control", "edges"), 2, "no condition called 'edges'"),
         (("--model", "{here}/model", "--lora", "{here}/other.safetensors"), 2, "matches nothing"),
+        (("--model", "{here}/model", "--lora", "{here}/sdxl.safetensors"), 2, "matches nothing in the model's UNet"),
         (("--model", "{here}/model", "--lora", "{here}/none.safetensors"), 3, "weights of the LoRA"),
         (("--model", "{here}/model", "--device", "cuda:7"), 2, "not on this machine"),
         (("--model", "{here}/model", "--vram-limit", "plenty"), 2, "no amount of memory"),

@@ -127,7 +127,7 @@ FILES = WORDS.filter(lambda name: "/" not in name).map("{}.png".format)
     seed=st.integers(0, 2**31),
     flags=st.sets(st.sampled_from(["keep_colors", "side_by_side", "strict", "allow_damaged", "tonemap", "offline"])),
     chosen=st.dictionaries(
-        st.sampled_from(["lost", "longest", "propagate.steadiness", "propagate.search_every"]),
+        st.sampled_from(["lost", "longest", "propagate.refresh", "propagate.spacing"]),
         st.integers(1, 9).map(str),
         max_size=3,
     ),

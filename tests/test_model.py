@@ -16,11 +16,10 @@ from flowpaint.diffusion.levels import Level
 from flowpaint.diffusion.loading import release
 from flowpaint.diffusion.memory import Pad, bring
 from flowpaint.diffusion.model import LatentDiffusion
-from flowpaint.errors import ConfigError, InputError, MissingExtraError, ResourceError, ShapeError, WeightsError
+from flowpaint.errors import ConfigError, InputError, ResourceError, ShapeError, WeightsError
 from flowpaint.types import Edit
 from tiny_models import (
     save_controlnet,
-    save_lora,
     save_model,
     save_single_file,
     tiny_controlnet,
@@ -351,52 +350,6 @@ def test_more_channels_are_joined(tmp_path):
     assert not torch.allclose(found, model.denoiser(text, concat=more + 1)(noisy(), 300), atol=1e-3)
     with pytest.raises(ConfigError, match="reads 6 channels, latents and more give 4"):
         model.denoiser(text)
-
-
-# --------------------------------------------------------------------------------------------------------------------- LoRA
-
-
-def test_a_lora_is_added_to_the_weights(sd1, tmp_path):
-    pytest.importorskip("peft")
-    from safetensors.torch import load_file
-
-    file = save_lora(tmp_path / "l.safetensors", tiny_unet())
-    model, merged = replace(sd1, lora=(str(file),), lora_scale=(0.5,)), tiny_unet()
-    state = load_file(file)
-    for name, module in merged.named_modules():
-        if name.endswith("attn1.to_q"):
-            a, b = (state[f"unet.{name}.lora_{one}.weight"] for one in "AB")
-            module.weight.data += 0.5 * b @ a
-    text = sd1.embed(EDIT)
-    with torch.no_grad():
-        expected = merged(noisy(), 300, text[1:].expand(3, -1, -1)).sample
-        found = model.unet()(noisy(), 300, text[1:].expand(3, -1, -1)).sample
-    assert torch.allclose(found, expected, atol=1e-4)
-    with hooked(model, Hooks(attention=lambda q, k, v, site, state: attend(q, k, v))), torch.no_grad():
-        assert torch.equal(model.unet()(noisy(), 300, text[1:].expand(3, -1, -1)).sample, found)
-    assert not any("lora" in name for name, _ in sd1.unet().named_modules())
-
-
-def test_a_lora_that_matches_nothing(sd1, tmp_path):
-    pytest.importorskip("peft")
-    from safetensors.torch import save_file
-
-    save_file({"unet.no.such.layer.lora_A.weight": torch.ones(2, 3)}, tmp_path / "l.safetensors")
-    model = replace(sd1, lora=(str(tmp_path / "l.safetensors"),))
-    for asked in (model.check, model.unet):
-        with pytest.raises(ConfigError, match="matches nothing"):
-            asked()
-
-
-def test_a_lora_without_peft(sd1, tmp_path, monkeypatch):
-    import importlib.util
-
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "peft" else real(name, *rest))
-    model = replace(sd1, lora=(str(tmp_path / "l.safetensors"),))
-    for asked in (model.check, model.unet, lambda: model.embed(EDIT)):
-        with pytest.raises(MissingExtraError, match=r"flowpaint\[diffusion\]"):
-            asked()
 
 
 # ------------------------------------------------------------------------------------------------------------------ loading

@@ -186,3 +186,15 @@ def test_no_key_frame_comes_before_the_shortest_distance():
     for shortest in (1, 3):
         found = [one.index for one in by_tracking([away] * 12, lost=0.1, shortest=shortest)]
         assert found == list(range(0, 13, shortest))
+
+
+def test_a_small_part_that_is_lost_asks_for_a_key_frame():
+    """A hand moves while all else stands still."""
+    seen = torch.ones(1, 1, 64, 96)
+    seen[..., 16:32, 32:48] = 0
+    flows = [
+        Flow(vectors=torch.zeros(1, 2, 64, 96), visibility=one) for one in (torch.ones_like(seen), seen, torch.ones_like(seen))
+    ]
+    assert [key.index for key in by_tracking(flows, lost=0.25)] == [0]
+    assert [key.index for key in by_tracking(flows, lost=0.25, lost_locally=0.85)] == [0, 2]
+    assert "part" in by_tracking(flows, lost_locally=0.85)[1].reason

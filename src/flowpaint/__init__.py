@@ -11,11 +11,15 @@ import importlib
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
+from .telemetry import switch_off as _switch_off
+
 if TYPE_CHECKING:
     from .api import Job, Result, Verdict, colorize, compare, deflicker, edit, evaluate, propagate
     from .errors import FlowpaintError
     from .seams import Run
     from .types import Clip, Edit
+
+_switch_off()  # before any library that would send something is imported
 
 _ROOMS = {
     "Clip": "types",

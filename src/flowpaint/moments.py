@@ -3,9 +3,9 @@
 All metrics share one pass. What costs much (the flow) is measured when the first of them asks for it.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from torch import Tensor
 
@@ -21,7 +21,8 @@ class Case:
 
     `mask` (1 = where the edit may show), `result_mask` (1 = the edited object in the result) and `reference` (the true edited
     video, where it is known) are clips as long as the source, or of one frame that stands for all. `reference_frames` are
-    those at which the truth counts, None for all. `cuts` are the first frames of shots: nothing is compared across them.
+    those at which the truth counts, None for all. `frame_by_frame` is the source with every frame edited by itself.
+    `cuts` are the first frames of shots: nothing is compared across them.
     Raises `InputError` where lengths or sizes differ, naming both.
     """
 
@@ -33,6 +34,7 @@ class Case:
     result_mask: Clip | None = None
     reference: Clip | None = None
     reference_frames: frozenset[int] | None = None
+    frame_by_frame: Clip | None = None
     cuts: frozenset[int] = frozenset()
     seconds_per_frame: float | None = None
     peak_memory: int | None = None  # bytes
@@ -44,19 +46,19 @@ class Case:
                 f"The source has {len(source)} frames and the result {len(self.result)}. "
                 "Give two videos of the same length, or let the result be resampled."
             )
-        for name in ("result", "mask", "result_mask", "reference"):
-            clip = getattr(self, name)
+        for name in ("result", "mask", "result_mask", "reference", "frame_by_frame"):
+            clip, called = getattr(self, name), name.replace("_", " ")
             if clip is None:
                 continue
             if (clip.height, clip.width) != (source.height, source.width):
                 raise InputError(
-                    f"The source is {source.width}x{source.height} and the {name.replace('_', ' ')} {clip.width}x{clip.height}. "
+                    f"The source is {source.width}x{source.height} and the {called} {clip.width}x{clip.height}. "
                     "Give both in the same size, or let it be resampled."
                 )
-            if len(clip) not in (1, len(source)):
+            if len(clip) != len(source) and (len(clip) != 1 or name == "frame_by_frame"):
                 raise InputError(
-                    f"The source has {len(source)} frames and the {name.replace('_', ' ')} {len(clip)}. "
-                    "Give one frame for all, or one for each."
+                    f"The source has {len(source)} frames and the {called} {len(clip)}. "
+                    f"Give {'' if name == 'frame_by_frame' else 'one frame for all, or '}one for each."
                 )
 
 
@@ -65,7 +67,7 @@ class Moment:
     """One frame of a case: pictures [1, 3, h, w] in [0, 1], masks [1, 1, h, w] in [0, 1].
 
     `before` is the moment of the frame before (its own `before` is None: memory stays flat), None at the first frame and at
-    cuts; `first` that of frame 0 (itself there).
+    cuts; `first` that of frame 0 (itself there). `edit_alone` makes `alone`.
     """
 
     index: int
@@ -77,11 +79,17 @@ class Moment:
     estimator: FlowEstimator
     before: "Moment | None" = None
     opening: "Moment | None" = field(default=None, repr=False)
+    edit_alone: Callable[[], Tensor] | None = field(default=None, repr=False)
 
     @property
     def first(self) -> "Moment":
         """The moment of frame 0."""
         return self.opening or self
+
+    @cached_property
+    def alone(self) -> Tensor | None:
+        """The source edited by itself at this frame, [1, 3, h, w], where that is known. It may cost a picture of an editor."""
+        return None if self.edit_alone is None else self.edit_alone()
 
     @cached_property
     def flow(self) -> Flow:
@@ -138,10 +146,11 @@ class Pass:
                 mask=self._optional(case.mask, index, case, channels=1),
                 result_mask=self._optional(case.result_mask, index, case, channels=1),
                 reference=self._optional(case.reference, index, case) if _counts(case, index) else None,
+                edit_alone=None if case.frame_by_frame is None else partial(self._picture, case.frame_by_frame, index, case),
             )
             if frames is None or index in frames:
                 yield moment
-            before = replace(moment, before=None, opening=None)  # alone: a chain would hold every frame
+            before = replace(moment, before=None, opening=None, edit_alone=None)  # alone: a chain would hold every frame
             opening = opening or before
 
     def _picture(self, clip: Clip, index: int, case: Case) -> Tensor:

@@ -24,8 +24,16 @@ class KeyFrame:
     reason: str
 
 
-def by_tracking(neighbours: Iterable[Flow], *, lost: float = 0.25, longest: int = 120, shortest: int = 1) -> list[KeyFrame]:
-    """Key frames placed where the one before is no longer seen in more than a share `lost` of the picture.
+def by_tracking(
+    neighbours: Iterable[Flow],
+    *,
+    lost: float = 0.25,
+    lost_locally: float = 1.0,
+    longest: int = 120,
+    shortest: int = 1,
+) -> list[KeyFrame]:
+    """Key frames placed where the one before is no longer seen in more than a share `lost` of the picture, or in more than
+    `lost_locally` of some window of an eighth of its short side: a hand may move while all else stands still.
 
     `neighbours` are the flows from each frame to the one before it, [1, 2, h, w], from frame 1 on. A pixel is still seen when
     every step back to the key frame was visible. None comes before `shortest` frames. After `longest` a key frame is due in any
@@ -38,8 +46,13 @@ def by_tracking(neighbours: Iterable[Flow], *, lost: float = 0.25, longest: int 
         before = torch.ones_like(flow.visibility) if seen is None else seen
         seen = warp(before, flow.vectors) * flow.visibility
         gone = 1.0 - seen.mean().item()
-        if gone > lost and index - keys[-1].index >= shortest:
+        if index - keys[-1].index < shortest:
+            continue
+        if gone > lost:
             keys.append(KeyFrame(index, f"{gone:.0%} of the picture is no longer that of frame {keys[-1].index}"))
+            seen, gone = None, 0.0
+        elif _most_gone(seen) > lost_locally:
+            keys.append(KeyFrame(index, f"a part of the picture is no longer that of frame {keys[-1].index}"))
             seen, gone = None, 0.0
         elif index - keys[-1].index >= longest:
             keys.append(KeyFrame(index, f"{longest} frames after the last"))
@@ -47,6 +60,12 @@ def by_tracking(neighbours: Iterable[Flow], *, lost: float = 0.25, longest: int 
     if gone > lost / 2:
         keys.append(KeyFrame(index, "last frame"))
     return keys
+
+
+def _most_gone(seen: Tensor) -> float:
+    """Return the largest share of a window of an eighth of the short side that is not `seen` [1, 1, h, w]."""
+    side = max(1, min(seen.shape[-2:]) // 8)
+    return 1.0 - F.avg_pool2d(seen, side, stride=max(1, side // 2)).min().item()
 
 
 def in_windows(keys: Sequence[int], size: int) -> list[tuple[int, ...]]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from threading import Lock, local
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from .parallel import is_helper
+from .texture import Samples
 from .types import Clip, Raw
 
 Grey = npt.NDArray[np.uint8]
@@ -32,9 +35,10 @@ class Measurements:
     Frames are shown to it in order with `see`; its memory does not grow with their size. `saved` and `restore` carry what
     was seen of a stretch of frames over an interruption.
 
-    *Flicker* of a frame: root mean square of luma minus the luma of the frame before, laid onto it along the optical flow
+    *Flicker* of a row: root mean square of luma minus the luma of the frame before, laid onto it along the optical flow
     of the source (DIS), in levels of 255, where that flow explains the source. *Sharpness*: mean magnitude of the gradient
-    of luma (Sobel), in levels of 255 a pixel. Both at a short side of 192 pixels.
+    of luma (Sobel), in levels of 255 a pixel. Both at a short side of 192 pixels. The flicker of the whole is that of
+    `flowpaint.texture`, at full size, of the frames that `samples` picks.
     """
 
     def __init__(self, source: Clip, *, cuts: Collection[int] = ()) -> None:
@@ -47,6 +51,7 @@ class Measurements:
         self._size = max(1, round(source.width * ratio)), max(1, round(source.height * ratio))
         self._tile = _tile_size(source)
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self.samples = Samples(len(source), cuts)
 
     def see(self, index: int, source: Raw, result: Raw) -> None:
         """Measure frame `index`, raw [H, W, 3] before and after."""
@@ -58,6 +63,7 @@ class Measurements:
         self._last = index, grey, edited
         if index in self.moments:
             self._tiles[index] = _tile(source, self._tile), _tile(result, self._tile)
+        self.samples.see(index, source, result)
 
     def _grey(self, raw: Raw) -> Grey:
         small = cv2.resize(raw, self._size, interpolation=cv2.INTER_AREA)
@@ -85,7 +91,7 @@ class Measurements:
             kept[f"source{index}"], kept[f"result{index}"] = self._tiles[index]
         if self._last is not None and self._last[0] == frames[-1]:
             kept["last_source"], kept["last_result"] = self._last[1:]
-        return kept
+        return kept | self.samples.saved(frames)
 
     def restore(self, frames: range, kept: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take over what `saved` gave for `frames`."""
@@ -95,11 +101,12 @@ class Measurements:
                 self._tiles[index] = kept[f"source{index}"], kept[f"result{index}"]
         if "last_source" in kept:
             self._last = frames[-1], kept["last_source"], kept["last_result"]
+        self.samples.restore(frames, kept)
 
     def metrics(self) -> dict[str, dict[str, float | None]]:
         """Means over the frames seen: flicker and sharpness of source, result, and result relative to source."""
-        means = [float(row[~np.isnan(row)].mean()) if not np.isnan(row).all() else None for row in self._rows]
-        return {"flicker": _compared(*means[:2]), "sharpness": _compared(*means[2:])}
+        sharpness = [float(row[~np.isnan(row)].mean()) if not np.isnan(row).all() else None for row in self._rows[2:]]
+        return {"flicker": _compared(*(self.samples.flicker() or (None, None))), "sharpness": _compared(*sharpness)}
 
     def rows(self) -> dict[int, dict[str, float]]:
         """The numbers of each frame, by its place in the clip."""
@@ -167,24 +174,39 @@ def contact_sheet(tiles: Mapping[int, tuple[Grey, Grey]], labels: Mapping[int, s
 
 
 class Timings:
-    """Seconds spent in each named stage; a stage within a stage is counted in its own row only."""
+    """Seconds for which each named stage was busy, whichever thread worked on it.
+
+    A stage within a stage is counted in its own row only. Stages in different threads overlap, so the rows may add up to more
+    than `total`: the seconds of the thread that waits for the result, from the beginning to the end of its outermost stages.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._inside: list[float] = []
+        self.total = 0.0
+        self._lock = Lock()
+        self._thread = local()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time spent inside."""
+        inside: list[float] = self._thread.__dict__.setdefault("inside", [])
         start = perf_counter()
-        self._inside.append(0.0)
+        inside.append(0.0)
         try:
             yield
         finally:
             spent = perf_counter() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._inside.pop()
-            if self._inside:
-                self._inside[-1] += spent
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + spent - inside.pop()
+                if inside:
+                    inside[-1] += spent
+                elif not is_helper():
+                    self.total += spent
+
+    def all(self) -> tuple[dict[str, float], float]:
+        """Return the seconds by stage, and the total."""
+        with self._lock:
+            return {name: round(spent, 3) for name, spent in self.seconds.items()}, round(self.total, 3)
 
 
 def versions() -> dict[str, str]:

@@ -71,7 +71,9 @@ TABLE: dict[str, dict[str, str]] = {
         "sharpness": "flowpaint.parts.metrics.pictures:Sharpness",
         "warp-error": "flowpaint.parts.metrics.steadiness:WarpError",
         "pixel-mse": "flowpaint.parts.metrics.steadiness:PixelMse",
-        "flicker": "flowpaint.parts.metrics.steadiness:Flicker",
+        "flicker": "flowpaint.parts.metrics.painted:Flicker",
+        "texture": "flowpaint.parts.metrics.painted:TextureKept",
+        "alternation": "flowpaint.parts.metrics.steadiness:Alternation",
         "colour-drift": "flowpaint.parts.metrics.steadiness:ColourDrift",
         "shape": "flowpaint.parts.metrics.steadiness:ShapeConsistency",
         "cost": "flowpaint.parts.metrics.steadiness:Cost",
@@ -86,6 +88,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "propagator": {
         "analogy": "flowpaint.parts.propagate:Analogy",
+        "restyle": "flowpaint.parts.propagate:Restyle",
         "warp": "flowpaint.parts.propagate:WarpChain",
         "freeze": "flowpaint.parts.propagate:Freeze",
         "ebsynth": "flowpaint.parts.propagate:EbSynth",

@@ -25,6 +25,7 @@ Raw: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Bits = Literal[8, 16]
 Extent = Literal["auto", "global", "local"]
 Task = Literal["words", "instruction", "reference", "sketch", "removal"]
+Steadiness = Literal["pixelwise", "steady", "painted"]
 
 
 def check_shape(**tensors: tuple[Tensor, str]) -> None:
@@ -75,6 +76,7 @@ class Origin:
 
     path: Path
     whole: bool = True  # the clip shows the file from end to end: every packet is kept
+    decoded: Any = field(default=None, compare=False, repr=False)  # of `video.read`: the file's frames, not decoded twice
 
 
 class Clip:
@@ -158,7 +160,7 @@ class Clip:
         last = kept[-1]
         origin = self.origin if joined else None
         if origin is not None:
-            origin = Origin(path=origin.path, whole=origin.whole and len(kept) == len(self))
+            origin = replace(origin, whole=origin.whole and len(kept) == len(self))
         return Clip(
             self._read,
             times=[self.times[index] for index in kept],

@@ -395,6 +395,21 @@ def test_a_ray_without_what_is_private_to_it_will_do(private):
     assert found == SimpleNamespace(_private=private)
 
 
+@pytest.mark.parametrize("private", [None, SimpleNamespace(), SimpleNamespace(services=SimpleNamespace())])
+def test_a_ray_whose_api_server_cannot_be_left_out_is_said(private, caplog):
+    with ray_executor._without_api_server(SimpleNamespace(_private=private)):
+        pass
+    assert "may ask whether it runs in a cloud" in caplog.text
+
+
+def test_the_api_server_of_ray_is_left_out_for_as_long_as_ray_starts():
+    services = SimpleNamespace(start_api_server=max)
+    with pytest.raises(KeyError), ray_executor._without_api_server(SimpleNamespace(_private=SimpleNamespace(services=services))):
+        assert services.start_api_server(False, raise_on_failure=False) == (None, None)
+        raise KeyError
+    assert services.start_api_server is max
+
+
 def test_news_of_ray_go_to_the_log(caplog):
     worker = SimpleNamespace(print_to_stdstream=print)
     with caplog.at_level("DEBUG", "flowpaint"):

@@ -37,7 +37,7 @@ def masks(count):
 
 
 def full(count):
-    more = {"mask": masks(count), "result_mask": masks(count), "reference": frames(count, 2)}
+    more = {"mask": masks(count), "result_mask": masks(count), "reference": frames(count, 2), "frame_by_frame": frames(count, 3)}
     return Case(source=frames(count), result=frames(count, 1), seconds_per_frame=1.0, peak_memory=2**20, **more)
 
 

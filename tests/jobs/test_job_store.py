@@ -1,10 +1,13 @@
 """The job store: what was answered is kept, owners are apart, a job is one worker's at a time and ends once."""
 
+import gc
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +21,8 @@ from flowpaint.jobs.store import size_of
 
 @pytest.fixture
 def store(tmp_path):
-    return JobStore(tmp_path / "data")
+    with JobStore(tmp_path / "data") as store:
+        yield store
 
 
 @pytest.fixture
@@ -75,11 +79,12 @@ def test_eight_workers_take_each_job_once(store):
     taken, lock = [], threading.Lock()
 
     def work(name):
-        mine = Queue(JobStore(store.folder))
-        while (job := mine.claim(name)) is not None:
-            with lock:
-                taken.append(job.id)
-            mine.finish(job, 0)
+        with JobStore(store.folder) as opened:
+            mine = Queue(opened)
+            while (job := mine.claim(name)) is not None:
+                with lock:
+                    taken.append(job.id)
+                mine.finish(job, 0)
 
     threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(8)]
     for thread in threads:
@@ -304,12 +309,13 @@ def test_of_two_who_remove_a_job_one_is_told_that_it_is_gone(store, queue, monke
     submit(store)
     job = queue.claim("w")
     queue.finish(job, 1)
-    whole, other = store.get, JobStore(store.folder)
+    whole = store.get
 
     def late(owner, key):
         found = whole(owner, key)
         if monkeypatch.undo() is None:
-            other.remove(owner, key)
+            with JobStore(store.folder) as other:
+                other.remove(owner, key)
         return found
 
     monkeypatch.setattr(store, "get", late)
@@ -393,9 +399,10 @@ def test_an_upload_that_takes_long_is_somebodys(store):
 
 def test_the_database_is_its_owners_alone_wherever_it_is(tmp_path):
     (tmp_path / "open").mkdir(mode=0o755)
-    store = JobStore(tmp_path / "open")
-    submit(store)
-    assert [one.name for one in store.folder.glob("jobs.db*") if one.stat().st_mode & 0o077] == []
+    with JobStore(tmp_path / "open") as store:
+        submit(store)
+        files = list(store.folder.glob("jobs.db*"))
+        assert len(files) == 3 and [one.name for one in files if one.stat().st_mode & 0o077] == []
 
 
 def test_files_of_cancelled_jobs_go(store, queue):
@@ -409,12 +416,14 @@ def test_files_of_cancelled_jobs_go(store, queue):
 
 def test_a_full_disk_is_said_and_nothing_is_half_written(store, queue):
     before = submit(store)
-    pages = store.database._connection().execute("PRAGMA page_count").fetchone()[0]
-    store.database._connection().execute(f"PRAGMA max_page_count = {pages}")
+    with store.database.reading() as tables:  # this thread alone uses the store: it is given the same connection each time
+        pages = tables.execute("PRAGMA page_count").fetchone()[0]
+        tables.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(WorkError, match="The disk is full"):
         for _ in range(50):
             store.submit("me", {"prompt": "x" * 4000}, request={}, name="o.mp4")
-    store.database._connection().execute("PRAGMA max_page_count = 1000000")
+    with store.database.reading() as tables:
+        tables.execute("PRAGMA max_page_count = 1000000")
     jobs = store.jobs("me")
     assert jobs[-1].id == before.id and all(states(store, one.id) == ["queued"] for one in jobs)
 
@@ -424,12 +433,13 @@ def test_a_store_is_opened_without_writing(store):
     key = submit(store).id
     with store.database.writing(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("flowpaint.jobs.database._WAIT_MS", 100)
-        assert JobStore(store.folder).get("me", key).state == "queued"
+        with JobStore(store.folder) as other:
+            assert other.get("me", key).state == "queued"
 
 
 def test_one_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch):
     """SQLite does not wait itself where two turn a new file to WAL together."""
-    real, refusals = Database._connection, []
+    real, refusals = Database._opened, []
 
     def busy(database):
         if len(refusals) < 3:
@@ -439,12 +449,14 @@ def test_one_that_another_process_is_making_is_waited_for(tmp_path, monkeypatch)
             raise error
         return real(database)
 
-    monkeypatch.setattr(Database, "_connection", busy)
-    assert submit(JobStore(tmp_path / "data")).state == "queued" and len(refusals) == 3
+    monkeypatch.setattr(Database, "_opened", busy)
+    with JobStore(tmp_path / "data") as store:
+        assert submit(store).state == "queued" and len(refusals) == 3
 
 
 def test_a_store_of_another_version_is_refused(store, tmp_path):
-    store.database._connection().execute("PRAGMA user_version = 99")
+    with store.database.reading() as tables:
+        tables.execute("PRAGMA user_version = 99")
     with pytest.raises(WorkError, match="another version"):
         JobStore(store.folder)
     (tmp_path / "data" / "jobs.db").write_bytes(b"no database at all, and long enough to be looked at")
@@ -479,3 +491,87 @@ def test_a_key_frame_that_is_gone_is_not_approved(store, queue, tmp_path):
     with pytest.raises(Unknown):
         store.approve("me", key, keyframe=mine.path.absolute())
     assert store.get("me", key).state == "waiting"
+
+
+# ------------------------------------------------------------------------------------------------------------- connections
+
+
+def held(store):
+    """How many connections of this process are open: each has the write-ahead log open for itself.
+
+    The database's own file says less: SQLite closes it late, since closing one descriptor would end the locks of all.
+    """
+    path, found = str((store.folder / "jobs.db-wal").resolve()), 0
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # that of this listing
+            found += str(one.readlink()).removesuffix(" (deleted)") == path
+    return found
+
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open descriptors are listed on Linux only")
+
+
+@on_linux
+def test_threads_that_have_ended_leave_no_connection(store):
+    for _ in range(5):
+        thread = threading.Thread(target=submit, args=(store,))
+        thread.start()
+        thread.join()
+    assert store.counts() == {"queued": 5} and held(store) == 1
+    store.close()
+    assert held(store) == 0
+
+
+@on_linux
+def test_as_many_connections_as_are_used_at_once_and_few_afterwards(store, monkeypatch):
+    monkeypatch.setattr("flowpaint.jobs.database._KEPT", 3)
+    together, seen = threading.Barrier(6), []
+
+    def read():
+        with store.database.reading() as tables, store.database.reading() as same:
+            together.wait(20)  # each of the six has one now
+            seen.append((id(tables), tables is same, tables.execute("SELECT count(*) FROM jobs").fetchone()[0]))
+            together.wait(20)
+
+    threads = [threading.Thread(target=read) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({one[0] for one in seen}) == 6 and {one[1:] for one in seen} == {(True, 0)}
+    assert held(store) == 3
+
+
+@on_linux
+def test_what_is_asked_after_the_end_is_answered_and_leaves_nothing_open(store):
+    key = submit(store).id
+    with store.database.reading() as tables:
+        store.close()
+        assert tables.execute("SELECT count(*) FROM jobs").fetchone()[0] == 1 and held(store) == 1
+    assert held(store) == 0
+    assert store.get("me", key).state == "queued" and held(store) == 0
+
+
+@on_linux
+def test_a_store_that_is_refused_is_closed(store, monkeypatch):
+    with store.database.reading() as tables:
+        tables.execute("PRAGMA user_version = 99")
+    store.close()
+    with pytest.raises(WorkError, match="another version"):
+        JobStore(store.folder)
+    assert held(store) == 0
+    (store.folder / "jobs.db").write_bytes(b"no database at all, and long enough to be looked at")
+    with pytest.raises(WorkError, match="cannot be used"):
+        JobStore(store.folder)
+    gc.collect()  # a connection that was forgotten would be said here
+    assert held(store) == 0
+
+
+def test_a_block_inside_a_transaction_sees_what_that_has_written(store):
+    key = submit(store).id
+    with pytest.raises(KeyError), store.database.writing() as tables:
+        tables.execute("DELETE FROM jobs WHERE id = ?", (key,))
+        with pytest.raises(Unknown):
+            store.get("me", key)
+        raise KeyError
+    assert store.get("me", key).id == key

@@ -24,7 +24,8 @@ FRAMES = 60
 
 @pytest.fixture
 def store(tmp_path):
-    return JobStore(tmp_path / "data")
+    with JobStore(tmp_path / "data") as store:
+        yield store
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -83,6 +84,13 @@ class Grade:
         assert not edit.keyframes, "an editor edits one picture and knows of no other"
         self.asked.append((image.clone(), generator.initial_seed()))
         return (graded(image) + self.drift * (len(self.asked) - 1)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class QuickGrade(Grade):
+    """The same, and it may be run again and again."""
+
+    repeats_after: int = 4
 
 
 def was_asked_for(editor, clip):
@@ -349,3 +357,31 @@ def test_deep_clips_stay_deep(name):
     result = replace(seams.build("method", name), editor=Grade())(clip, Edit(), Run())
     assert result.bits == 16 and result.raw(1).dtype == np.uint16
     assert psnr(from_raw(result.raw(0)), graded(clip.frame(0))) > 80
+
+
+# ------------------------------------------------------------------------------------------------- editors that run again
+
+
+def test_a_quick_editor_paints_every_few_frames_and_its_paint_is_carried_on():
+    clip, editor = filmed(SCENE), QuickGrade()
+    frames = Analogy(editor=editor)(clip, Edit(), Run()).frames
+    asked = was_asked_for(editor, clip)
+    assert asked[0] == 0 and len(asked) > 1 and max(b - a for a, b in pairwise(asked)) <= 4
+    assert min(psnr(one, graded(clip.frame(index))) for index, one in enumerate(frames)) > 30
+
+
+def test_a_named_propagator_is_taken_for_a_quick_editor_too():
+    clip = filmed(SCENE)
+    few, many = QuickGrade(), QuickGrade()
+    list(Analogy(editor=few, propagate=seams.build("propagator", "analogy"), lost=0.9, longest=120)(clip, Edit(), Run()))
+    list(Analogy(editor=many, lost=0.9, longest=2)(clip, Edit(), Run()))
+    assert was_asked_for(few, clip) == [0]
+    assert max(b - a for a, b in pairwise(was_asked_for(many, clip))) <= 2
+
+
+def test_a_given_picture_is_shown_exactly_where_an_editor_repaints():
+    clip = filmed(SCENE)
+    picture = graded(clip.frame(3)).flip(0)
+    result = Analogy(editor=QuickGrade())(clip, Edit(keyframes={3: picture}), Run())
+    assert np.array_equal(result.raw(3), to_raw(picture))
+    assert not np.array_equal(result.raw(4), to_raw(graded(clip.frame(4))))

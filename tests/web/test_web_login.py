@@ -26,6 +26,7 @@ def address(tmp_path):
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join(10)
+    app.state.service.close()
 
 
 def test_the_form_logs_a_browser_in(address):

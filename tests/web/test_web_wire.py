@@ -207,3 +207,4 @@ def test_a_connection_without_a_request_is_closed(tmp_path, monkeypatch):
     finally:
         server.should_exit = True
         thread.join(10)
+        app.state.service.close()

@@ -1,5 +1,6 @@
 """The calls that do everything, for programs and for the command line alike."""
 
+from ..telemetry import say as _say
 from ..weights import Policy
 from .calls import Options, colorize, deflicker, edit, plan_job, propagate, resume
 from .catalogue import describe, look_sheet, looks, parts, shots, take_frames
@@ -19,6 +20,8 @@ from .result import Result, Saving, check_approval, check_output
 from .training import Cost, prepare, synth, train
 from .trust import trusted
 from .verdict import Verdict, check_report
+
+_say()  # not earlier: the command line listens by now, and whoever only imports flowpaint has not asked for anything yet
 
 __all__ = [
     "LAYOUTS",

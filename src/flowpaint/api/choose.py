@@ -8,6 +8,7 @@ from typing import Any, cast
 from .. import seams
 from ..diffusion.wan import is_vace
 from ..errors import ConfigError, InputError, nearest
+from ..methods.analogy import Analogy
 from ..parts import editors
 from ..seams import Method
 from ..video import read_picture
@@ -126,7 +127,9 @@ def _editor(prompt: str, style: str | None, *, free: bool) -> tuple[seams.ImageE
 
 
 def _set(method: Method, path: str, value: str) -> Method:
-    """`method` with one field set; a part that is off (None) is named as such instead of being looked into."""
+    """Return `method` with one field set; a part that is off (None) is named as such instead of being looked into."""
+    if path.startswith("propagate.") and isinstance(method, Analogy):
+        method = dataclasses.replace(method, propagate=method.propagator())
     part: Any = method
     for name in path.split(".")[:-1]:
         part = getattr(part, name, part)

@@ -20,6 +20,7 @@ from ..weights import DEFAULT_POLICY, Policy, keeping
 from .calls import KeyFrames, Options, plan_job
 from .files import check_files
 from .job import Job, Kind, recorded
+from .painted import frame_by_frame, frame_by_frame_of
 from .prepare import check_parts, on_screen, resolve_device
 from .result import Result
 from .verdict import Verdict
@@ -28,12 +29,12 @@ Video: TypeAlias = str | Path | Clip
 
 NETWORK_FREE = (
     "fidelity", "identity", "truth", "edit-strength", "sharpness", "warp-error",
-    "pixel-mse", "flicker", "colour-drift", "shape", "cost",
+    "pixel-mse", "flicker", "texture", "alternation", "colour-drift", "shape", "cost",
 )  # fmt: skip
 _FAST_SETTINGS = {"warp-error": {"own": False}, "fidelity": {"multiscale": False}}
 _NOTE = (
-    "A frozen, blurred or smeared video has low warp errors, and an unedited one has everything: "
-    "read them beside sharpness, motion and edit strength, and look at the pictures."
+    "A frozen, blurred or smeared video has low warp errors and little flicker, and an unedited one has everything: "
+    "read them beside texture, sharpness, motion and edit strength, and look at the pictures."
 )
 _FAST_FLOW = "ultrafast"
 
@@ -88,12 +89,16 @@ def choose_judges(metrics: str = "all", settings: Sequence[str] = ()) -> Judges:
 
 
 class About(TypedDict, total=False):
-    """What is known of a result. What is not given is taken from the recipe stored in it, and from the report beside it."""
+    """What is known of a result. What is not given is taken from the recipe stored in it, and from the report beside it.
+
+    `frame_by_frame` is the source with every frame edited by itself: what texture is compared with.
+    """
 
     prompt: str
     source_prompt: str
     mask: Video | None
     result_mask: Video | None
+    frame_by_frame: Video | None
 
 
 def evaluate(
@@ -120,7 +125,10 @@ def evaluate(
         judges.check()
     recipe = recorded_in(result)
     case = case_of(result, source, resample=resample, recipe=recipe, **about)
-    through = judges.through(case.source, resolve_device(device))
+    device = resolve_device(device)
+    if recipe is not None and case.frame_by_frame is None:
+        case = replace(case, frame_by_frame=frame_by_frame_of(recipe, case.source, case.mask, device))
+    through = judges.through(case.source, device)
     with keeping(policy):
         card = judging.judge(
             case,
@@ -184,7 +192,7 @@ def compare(
         about = About(prompt=prompt, source_prompt=source_prompt, mask=result.prepared.mask)
         # One process makes them all: its peak memory tells nothing of the later ones.
         case = case_of(videos[method], result.prepared.clip, shots=result.prepared.shots, **about)
-        cases[method] = replace(case, peak_memory=None)
+        cases[method] = replace(case, peak_memory=None, frame_by_frame=frame_by_frame(result.prepared))
         through = judges.through(result.prepared.clip, result.prepared.device)
         cards[method] = _judged(result, cases[method], judges, through, label=method, progress=progress)
     title = f"{prompt or 'Edited key frames'}: {', '.join(cards)}"
@@ -247,7 +255,7 @@ def case_of(
             "Give a result of its source, or --resample."
         )
 
-    def mask(given: Video | None) -> Clip | None:
+    def opened(given: Video | None) -> Clip | None:
         if given is None:
             return None
         return resampled(_clip(given), source_clip) if resample else _clip(given)
@@ -261,8 +269,9 @@ def case_of(
         cuts=frozenset(shot.start for shot in (shots or video.shots(source_clip)) if shot.start),
         seconds_per_frame=seconds,
         peak_memory=memory,
-        mask=mask(about.get("mask")),
-        result_mask=mask(about.get("result_mask")),
+        mask=opened(about.get("mask")),
+        result_mask=opened(about.get("result_mask")),
+        frame_by_frame=opened(about.get("frame_by_frame")),
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from .. import seams, timecode, video
 from ..errors import ConfigError, InputError, WeightsError
+from ..parallel import ReadAhead, one_thread_each
 from ..report import Timings
 from ..seams import Method, Notes
 from ..types import Clip, Raw, from_raw, to_raw
@@ -71,10 +71,15 @@ class Prepared:
     notes: Notes
     timings: Timings
     ledger: Ledger  # of the weights that were used
+    frames_read: ReadAhead  # what `clip` shows
 
     def policed(self) -> AbstractContextManager[None]:
         """Inside, weights are found as the job says, and noted."""
         return keeping(self.job.policy(), self.ledger)
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Inside, results do not depend on the number of threads; image models alone use all that torch has."""
+        return one_thread_each(of_torch=not has_image_model(self.method))
 
 
 def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool = False, shots: Shots = ()) -> Prepared:
@@ -92,18 +97,17 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         whole = given.clip or read_input(job, notes.warn)
         frames = chosen_frames(job, whole)
         clip = whole[frames.start : frames.stop]
-        mask = _mask(job, given, whole, frames, notes.warn)
-        by = _by(job, given, whole, frames, notes.warn)
+        mask, by = _mask(job, given, whole, frames, notes.warn), _by(job, given, whole, frames, notes.warn)
         said = marked(job, given.objects, whole, frames, notes.warn)
         if (said.objects or said.depth is not None) and not takes_objects(method):
             raise InputError(f"The method {type(method).__name__} takes no objects and no depth. Use --method stablev2v.")
         if job.preview is not None:
             clip, mask, said = _small(clip), mask and _small(mask), _small_marks(said)
-        clip = clip.with_frames(lru_cache(maxsize=3)(clip.raw))  # method, mask, measurement and sheet ask for the same ones
+        clip = clip.with_frames(frames_read := _read_ahead(clip, timings))
     prompts = _prompts(job, method, whole, frames.start)
     with timings.stage("key frames"):
         laid = _keyframes(job, given, whole, clip, frames=frames, warn=notes.warn)
-    with timings.stage("shots"):
+    with timings.stage("shots"), frames_read.ahead():
         shots = shots or tuple(video.shots(clip, warn=notes.warn))
     check_shots(said.objects, shots, first=frames.start)
     passed = _without_keys(job, method, shots, laid, first=frames.start, warn=notes.warn)
@@ -126,7 +130,18 @@ def prepare(job: Job, given: Given, *, notes: Notes, timings: Timings, dry: bool
         notes=notes,
         timings=timings,
         ledger=ledger,
+        frames_read=frames_read,
     )
+
+
+def _read_ahead(clip: Clip, timings: Timings) -> ReadAhead:
+    """The frames of `clip`, of which the last are kept: method, mask, measurement and sheet ask for the same ones."""
+
+    def read(index: int) -> Raw:
+        with timings.stage("decode"):
+            return clip.raw(index)
+
+    return ReadAhead(read, len(clip), clip.height * clip.width * 3 * clip.bits // 8)
 
 
 def _method(job: Job) -> Method:

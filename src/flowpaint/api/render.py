@@ -43,7 +43,7 @@ def render(prepared: Prepared, run: Run, *, anchor: Callable[[], Anchor | None] 
         return prepared.method(part, _edit(prepared, shot, anchored()), _of_shot(run, prepared, shot))
 
     def read(index: int) -> Raw:
-        with prepared.timings.stage("edit"), prepared.policed():
+        with prepared.timings.stage("edit"), prepared.policed(), prepared.threads():
             place = place_of[index]
             return edited(place).raw(index - shots[place].start)
 
@@ -64,8 +64,8 @@ def first(prepared: Prepared, run: Run) -> tuple[Raw, Raw]:
         raise InputError(
             f"There is nothing to approve: frame {prepared.first} comes from a key frame. Leave --approve or that --keyframe out."
         )
-    with prepared.timings.stage("edit"), prepared.policed():
-        edit = _edit(prepared, shot, anchor_of(prepared, run) if getattr(method, "takes_anchor", True) else None)
+    with prepared.timings.stage("edit"), prepared.policed(), prepared.threads():
+        edit = _edit(prepared, shot, anchor_of(prepared, run))
         part, apart = clip[shot.start : shot.stop], _of_shot(run, prepared, shot)
         made: Tensor = own(part, edit, apart) if own else keys.edited(part, edit, editor_of(method), [0], apart)[0]
         picture = to_raw(made, clip.bits)
@@ -116,8 +116,10 @@ def _edit(prepared: Prepared, shot: range, anchor: Anchor | None) -> Edit:
 
 def anchor_of(prepared: Prepared, run: Run) -> Anchor | None:
     """The film's first frame before and after the edit, from which all shots take their colours; None for a single shot,
-    and where words change from shot to shot."""
+    for a method that takes none, and where words change from shot to shot."""
     editor = getattr(prepared.method, "editor", None)
+    if not getattr(prepared.method, "takes_anchor", True):
+        return None
     if len(prepared.shots) < 2 or prepared.prompts or not isinstance(editor, ImageEditor):
         return None
     source = prepared.clip.frame(0).to(run.device)

@@ -3,19 +3,19 @@
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict, Unpack, cast
+from typing import Any, TypedDict, Unpack, cast
 
-import numpy as np
 from torch import Tensor
 
 from .. import seams, video
 from ..errors import ConfigError, InputError
 from ..methods.stablev2v import CANDIDATES
+from ..parallel import WorkQueue, one_thread_each, threads_for_each
 from ..report import Measurements, Timings, contact_sheet, peak_memory, versions, wanting
 from ..runs import RunFolder, fingerprint, held, read_manifest, write_json
 from ..seams import Executor, Notes, Run, Store
@@ -24,15 +24,15 @@ from ..types import Clip, Raw, from_raw
 from .files import Files, check_writing, run_folder
 from .first import First, check_replaceable, write_first
 from .job import OF_THE_FILE, Job, provenance
+from .painted import texture_kept
 from .prepare import Given, Prepared, prepare, read_input
 from .render import editor_of, first, render, side_by_side
 from .spread import Spread, watched
+from .watch import Shown, Watch
 
 CHUNK = 48  # frames a segment: what an interruption can cost
+_UNMEASURED = 3  # frames that wait to be measured
 
-Shown: TypeAlias = Callable[[int, Raw], None]
-
-_LEDGER = "weights"  # key in the run's store of those that were used so far
 _log = logging.getLogger("flowpaint")
 
 
@@ -74,7 +74,8 @@ class Result:
         self._given = given or Given()
         self._notes, self._timings = Told(), Timings()
         self._workers: dict[str, Any] | None = None  # what an executor has to say
-        self.prepared: Prepared = prepare(job, self._given, notes=self._notes, timings=self._timings, dry=dry)
+        with one_thread_each():
+            self.prepared: Prepared = prepare(job, self._given, notes=self._notes, timings=self._timings, dry=dry)
         self.report: dict[str, Any] = _opening(self.prepared)
 
     @cached_property
@@ -144,9 +145,12 @@ class Result:
         with self._folder(saving) as folder:
             if saving.get("provenance", True):
                 encoding = replace(encoding, comment=provenance(self.job))
-            watch = _Watch(self.prepared, folder, chunk=CHUNK if files.video.suffix else 1, progress=progress, shown=shown)
-            watch.passing = about_file.messages
-            with self._made(self._run(folder, watch.told), saving) as (clip, spread), self._timings.stage("write"):
+            with (
+                self._watched(folder, files, progress, shown) as watch,
+                self._made(self._run(folder, watch.told), saving) as (clip, spread),
+                self._timings.stage("write"),
+            ):
+                watch.passing = about_file.messages
                 video.write(
                     self._shown(watch.over(clip)),
                     files.video,
@@ -155,11 +159,21 @@ class Result:
                     segments=folder.segments,
                     chunk=CHUNK,
                     progress=watched(spread, watch.told, CHUNK),
+                    busy=self._timings.stage,
                     warn=self._notes.warn,
                 )
+                watch.finish()
             with self._timings.stage("report"):
                 self.report = self._finished(files, watch.measurements, folder.store, overwrite=overwrite)
         return files.video
+
+    @contextmanager
+    def _watched(self, folder: RunFolder, files: Files, progress: video.Progress | None, shown: Shown | None) -> Iterator[Watch]:
+        """What measures frames on their way to the file. Inside, threads read ahead, measure, and share the work of `each`."""
+        prepared = self.prepared
+        with prepared.threads(), threads_for_each(), prepared.frames_read.ahead(), WorkQueue("measure", _UNMEASURED) as measuring:
+            chunk = CHUNK if files.video.suffix else 1
+            yield Watch(prepared, folder, chunk=chunk, measuring=measuring, progress=progress, shown=shown)
 
     @contextmanager
     def _made(self, run: Run, saving: Saving) -> Iterator[tuple[Clip, Spread | None]]:
@@ -241,8 +255,7 @@ class Result:
             instants = {i: clock(prepared.clip.times[i] - prepared.begin) for i in tiles}
             labels = {i: f"source at {instant}, frame {i + prepared.first}" for i, instant in instants.items()}
             video.write_picture(files.sheet, contact_sheet(tiles, labels), overwrite=overwrite)
-        seconds = {name: round(spent, 3) for name, spent in self._timings.seconds.items()}
-        total = sum(seconds.values())
+        seconds, total = self._timings.all()
         told = self._notes.frames
         seen = {index + prepared.first: row for index, row in measurements.rows().items()}
         rows = [{"frame": number, **seen.get(number, {}), **told.get(number, {})} for number in sorted({*seen, *told})]
@@ -253,11 +266,11 @@ class Result:
             "job": self.job.named(lambda path: str(Path(path).absolute())).to_dict(),
             "files": self._manifest({})["files"],
             "output": output,
-            "seconds": seconds | {"total": round(total, 3)},
+            "seconds": seconds | {"total": total},
             "frames_per_second": round(len(prepared.clip) / total, 3),
             "peak_memory": peak_memory(),
             "workers": self._workers,
-            "metrics": measurements.metrics(),
+            "metrics": measurements.metrics() | {"texture_kept": texture_kept(prepared, measurements.samples, store)},
             "wants_keyframe": wanting(told) if getattr(prepared.method, "editor", None) is None else [],  # it edits its own
             "facts": self._notes.facts,
             "weights": prepared.ledger.to_list(),
@@ -323,55 +336,3 @@ class _Said:
         """Pass a message on."""
         self.messages.add(message)
         self._warn(message)
-
-
-class _Watch:
-    """Measures frames on their way to the file, and keeps what it learnt of each finished segment in the store."""
-
-    def __init__(
-        self, prepared: Prepared, folder: RunFolder, *, chunk: int, progress: video.Progress | None, shown: Shown | None
-    ) -> None:
-        self._prepared, self._folder, self._chunk = prepared, folder, chunk
-        self._progress, self._shown = progress, shown
-        self.passing: Collection[str] = ()  # warnings that every part of the run says anew
-        self.measurements = Measurements(prepared.clip, cuts=[shot.start for shot in prepared.shots])
-        self._done = 0  # frames whose numbers are safe
-        self._seen = -1
-        if (kept := folder.store.get(_LEDGER)) is not None:
-            prepared.ledger.recall(json.loads(kept["used"].tobytes()))
-
-    def over(self, clip: Clip) -> Clip:
-        """The same clip, watched."""
-
-        def read(index: int) -> Raw:
-            made = clip.raw(index)
-            with self._prepared.timings.stage("measure"):
-                self.measurements.see(index, self._prepared.clip.raw(index), made)
-            self._seen = index
-            if self._shown is not None:
-                self._shown(index, made)
-            return made
-
-        return clip.with_frames(read)
-
-    def told(self, stage: str, done: int, total: int) -> None:
-        """Progress of any stage; at the end of a segment its numbers are stored, or fetched where it was made earlier."""
-        if stage == "write" and done > self._done and (done == total or done % self._chunk == 0):
-            self._settle(range(self._done, done))
-            self._done = done
-        if self._progress is not None:
-            self._progress(stage, done, total)
-
-    def _settle(self, frames: range) -> None:
-        notes, store, key = self._prepared.notes, self._folder.store, f"measured {frames.start}"
-        numbers = range(frames.start + self._prepared.first, frames.stop + self._prepared.first)
-        if self._seen == frames[-1]:
-            told = {number: notes.frames[number] for number in numbers if number in notes.frames}
-            text = np.frombuffer(json.dumps(told).encode(), np.uint8)
-            store.put(key, {**self.measurements.saved(frames), "notes": text})
-            store.put(_LEDGER, {"used": np.frombuffer(json.dumps(self._prepared.ledger.to_list()).encode(), np.uint8)})
-            self._folder.keep_warnings([one for one in notes.warnings if one not in self.passing])
-        elif (kept := store.get(key)) is not None:
-            self.measurements.restore(frames, kept)
-            rows: Mapping[str, dict[str, float]] = json.loads(kept["notes"].tobytes())
-            notes.frames.update({int(number): row for number, row in rows.items()})

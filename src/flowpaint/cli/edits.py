@@ -273,9 +273,21 @@ def _save(result: "Result", talk: Talk, saving: "Saving") -> None:
     if report["wants_keyframe"]:
         numbers = ", ".join(map(str, report["wants_keyframe"][:10]))
         talk.say(f"An edited key frame would help at: {numbers}.")
-    talk.say(f"{_count(report['input']['num_frames'], 'frame')} in {report['seconds']['total']:.1f} s.")
+    talk.say(
+        f"{_count(report['input']['num_frames'], 'frame')} in {report['seconds']['total']:.1f} s.{_paint(report['metrics'])}"
+    )
     shown = {name: report[name] for name in ("look", "method", "metrics", "seconds", "keyframes", "wants_keyframe", "warnings")}
     talk.result({"output": made["video"], **made, **shown}, [path for path in made.values() if path])
+
+
+def _paint(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """The flicker of a result and the texture that it kept, where both are known: one alone misleads."""
+    flicker, kept = metrics["flicker"], metrics["texture_kept"]
+    if flicker["result"] is None or kept["still"] is None:
+        return ""
+    fast = "" if kept["fast"] is None else f"{kept['fast']:.2f} where motion is fast, "
+    told = f"Flicker {flicker['result']:.1f} levels of 255 (source {flicker['source']:.1f})"
+    return f" {told}, texture kept {fast}{kept['still']:.2f} where all is still."
 
 
 def _plan_lines(plan: dict[str, Any]) -> list[str]:

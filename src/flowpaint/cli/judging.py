@@ -51,6 +51,9 @@ def evaluate(
     source_prompt: Annotated[str, typer.Option(help="What the source shows, in words.")] = "",
     mask: Annotated[Path | None, typer.Option(help="Picture or video, white where the edit may show.")] = None,
     result_mask: Annotated[Path | None, typer.Option(help="Picture or video, white where the result shows the object.")] = None,
+    frame_by_frame: Annotated[
+        Path | None, typer.Option(help="The source with every frame edited by itself: what texture is compared with.")
+    ] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Show the result at the source's times and size.")] = False,
     judging: Judging,
     weights: Weights,
@@ -64,8 +67,8 @@ def evaluate(
         with talk.progress() as tell:
             verdict = api.evaluate(
                 result, source, metrics=judging.metrics, settings=judging.settings, resample=resample, device=judging.device,
-                prompt=prompt, source_prompt=source_prompt, mask=mask, result_mask=result_mask, policy=weights.policy(),
-                progress=tell,
+                prompt=prompt, source_prompt=source_prompt, mask=mask, result_mask=result_mask, frame_by_frame=frame_by_frame,
+                policy=weights.policy(), progress=tell,
             )  # fmt: skip
         _tell(talk, verdict, judging)
 

@@ -36,7 +36,7 @@ from ..weights import (
 )
 from .freeu import FreeU, lay_freeu
 from .levels import Schedule
-from .lora import Loras, add_loras, matching, touches
+from .lora import Loras, add_loras
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,8 +223,7 @@ def text_encoder(found: Source, place: Place, loras: Loras) -> "CLIPTextModel":
             with quiet():
                 network, told = cls.from_pretrained(found.path / "text_encoder", **how)
             _complete(told, "text_encoder", found.path)
-    if touches(loras, "text_encoder"):
-        add_loras(network, "text_encoder", loras)
+    add_loras(network, "text_encoder", loras)
     encoder: CLIPTextModel = finished(network, place)  # type: ignore[assignment]
     return encoder
 
@@ -289,19 +288,8 @@ def check_controlnets(names: tuple[str, ...], found: Source) -> None:
             _same_family(name, {"cross_attention_dim": next(widths, None)}, config(found, "unet"), ("cross_attention_dim",))
 
 
-def check_targets(loras: Loras, found: Source) -> None:
-    """Raises `ConfigError` for a LoRA that matches nothing in the UNet; no weights of the model are read."""
-    if not loras:
-        return
-    from diffusers import UNet2DConditionModel
-
-    empty = _empty(UNet2DConditionModel, found, "unet")
-    for file, _ in loras:
-        matching(empty, "unet", file)
-
-
-def _empty(cls: Any, found: Source, part: str) -> Any:
-    """The network of a part without numbers in it."""
+def empty(cls: Any, found: Source, part: str) -> Any:
+    """Return the network of a part without numbers in it."""
     with torch.device("meta"):
         return cls.from_config(config(found, part))
 
@@ -310,7 +298,7 @@ def _control_file(path: Path, name: str, found: Source, place: Place) -> Any:
     from diffusers import ControlNetModel, UNet2DConditionModel
 
     _names(path)
-    shape = _empty(UNet2DConditionModel, found, "unet")
+    shape = empty(UNet2DConditionModel, found, "unet")
     with torch.device("meta"):
         template: Any = ControlNetModel.from_unet(shape, load_weights_from_unet=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -361,7 +349,7 @@ def _how(place: Place, folder: Path) -> dict[str, Any]:
 def _diffusers(cls: Any, found: Source, part: str, place: Place) -> Any:
     if found.is_file:  # the reader does not say what a file lacks; its names and the network's are one to one
         there = sum(name.startswith(_IN_FILE[part]) for name in _names(found.path))
-        _complete({"missing_keys": list(_empty(cls, found, part).state_dict())[there:]}, part, found.path)
+        _complete({"missing_keys": list(empty(cls, found, part).state_dict())[there:]}, part, found.path)
     with readable(f"the {part} of {found.path}"):
         if found.is_file:
             return cls.from_single_file(

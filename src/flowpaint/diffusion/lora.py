@@ -1,34 +1,21 @@
 """LoRA: small changes to a network's layers from a file (Hu et al., ICLR 2022), laid in by PEFT."""
 
 import importlib.util
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from pathlib import Path
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from torch import Size, Tensor, nn
+
 from ..errors import ConfigError, MissingExtraError
-from ..weights import LORA, model_file, read_state
+from ..weights import LORA, model_file
+from .lora_file import LoraFile, LoraLayer, read_lora
 
 Loras: TypeAlias = tuple[tuple[str, float], ...]  # file, scale
-
-
-@lru_cache(maxsize=4)
-def _lora_state(file: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Tensors of a LoRA by diffusers' names, kohya's translated, and its alphas."""
-    from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
-
-    state = read_state(Path(file))
-    reading: Callable[..., Any] = StableDiffusionLoraLoaderMixin.lora_state_dict
-    try:
-        found, alphas = reading(dict(state))
-    except (ValueError, KeyError) as error:
-        raise ConfigError(f"The LoRA {file} is of a kind that is not known: {error}. Give one for the model's family.") from error
-    return found, alphas
-
-
-def touches(loras: Loras, part: str) -> bool:
-    """One of the LoRAs has tensors for `part`."""
-    return any(name.startswith(f"{part}.") for file, _ in loras for name in _lora_state(file)[0])
+Layers: TypeAlias = Mapping[str, Size]  # layers of a network that a LoRA can change, with the shapes of their weights
+OTHERS = "Choose one that was made for the model's family."
 
 
 def chosen_loras(names: Sequence[str], scales: Sequence[float]) -> Loras:
@@ -43,58 +30,102 @@ def chosen_loras(names: Sequence[str], scales: Sequence[float]) -> Loras:
     return tuple(zip(files, scales or (1.0,) * len(files), strict=True))
 
 
-def check_loras(loras: Loras) -> None:
-    """Raises `WeightsError` or `ConfigError` for a file that cannot be read."""
-    for file, _ in loras:
-        _lora_state(file)
+def layers_of(network: nn.Module) -> dict[str, Size]:
+    """Return the layers of `network` that a LoRA can change, with the shapes of their weights."""
+    return {name: one.weight.shape for name, one in network.named_modules() if isinstance(one, nn.Linear | nn.Conv2d)}
 
 
 def add_loras(network: Any, part: str, loras: Loras) -> None:
-    """Lay `loras` into `network`, the model's `part` ("unet" or "text_encoder"). Raises `ConfigError` where one does not fit."""
-    from diffusers.loaders.lora_pipeline import StableDiffusionLoraLoaderMixin
-
-    names = []
-    for number, (file, _) in enumerate(loras):
-        mine, alphas = matching(network, part, file), _lora_state(file)[1]
-        if not mine:
-            continue
-        names.append((f"lora{number}", loras[number][1]))
-        try:
-            if part == "unet":
-                network.load_lora_adapter(mine, prefix=part, network_alphas=alphas, adapter_name=names[-1][0])
-            else:
-                StableDiffusionLoraLoaderMixin.load_lora_into_text_encoder(
-                    mine, alphas, network, prefix=part, adapter_name=names[-1][0]
-                )
-        except (RuntimeError, ValueError) as error:
-            raise ConfigError(f"The LoRA {file} does not fit the model. Choose one of the model's family.") from error
-    if names:
-        _weigh(network, part, names)
-
-
-def matching(network: Any, part: str, file: str) -> dict[str, Any]:
-    """The tensors of a LoRA for one part. Raises `ConfigError` where no part has such layers, or none of such a width."""
-    state = _lora_state(file)[0]
-    mine = {name: value for name, value in state.items() if name.startswith(f"{part}.")}
-    known = {f"{part}.{name}": module for name, module in network.named_modules()}
-    matched = {name: known[layer] for name in mine if (layer := name.partition(".lora")[0]) in known}
-    for name, module in matched.items():
-        reads = name.endswith(("lora_A.weight", "down.weight"))  # the half that is as wide as what the layer reads
-        if reads and module.weight.shape[1] != mine[name].shape[1]:
-            raise ConfigError(f"The LoRA {file} does not fit the model. Choose one of the model's family.")
-    if matched:
-        return mine
-    if part == "unet" and not touches(((file, 1.0),), "text_encoder"):
-        raise ConfigError(f"The LoRA {file} matches nothing in the model. Choose one that was made for the model's family.")
-    return {}
-
-
-def _weigh(network: Any, part: str, names: list[tuple[str, float]]) -> None:
-    adapters, scales = [name for name, _ in names], [scale for _, scale in names]
-    if part == "unet":
-        network.set_adapters(adapters, scales)
-        return
+    """Add to `network`, the model's `part`, what `loras` change in it. Raises `ConfigError` for one that does not fit."""
     from diffusers.utils import peft_utils
 
-    weigh: Callable[..., Any] = peft_utils.set_weights_and_activate_adapters
-    weigh(network, adapters, scales)
+    layers = layers_of(network)  # before the first is added: it renames what it changes
+    added, scales = [], []
+    for number, (file, scale) in enumerate(loras):
+        changes = fit(file, read_lora(file), part, layers).layers
+        if changes:
+            added.append(f"lora{number}")
+            scales.append(scale)
+            _inject(network, changes, added[-1])
+    if added:
+        weigh: Callable[..., Any] = peft_utils.set_weights_and_activate_adapters
+        weigh(network, added, scales)
+
+
+# ----------------------------------------------------------------------------------------------------------------- matching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """The changes that one network takes, by its layers' names, and the names in the file of those that it does not."""
+
+    layers: Mapping[str, LoraLayer]
+    lost: tuple[str, ...]
+
+
+def fit(file: str, read: LoraFile, part: str, layers: Layers) -> Fit:
+    """Match the changes of one part with a network's layers. Raises `ConfigError` for one of another size than its layer."""
+    known = {_plain(name): name for name in layers}
+    fitting: dict[str, LoraLayer] = {}
+    lost = []
+    for name, change in read.parts.get(part, {}).items():
+        layer = known.get(_plain(name))
+        if layer is None or layer in fitting:
+            lost.append(name)
+            continue
+        wanted, given = layers[layer], (change.up.shape[0], *change.down.shape[1:])
+        if tuple(wanted) != given:
+            of = f"{part}.{layer} is of shape {_sides(wanted)} in the model, and of {_sides(given)} in the file"
+            raise ConfigError(f"The LoRA {file} does not fit the model: {of}. {OTHERS}")
+        fitting[layer] = change
+    return Fit(layers=fitting, lost=tuple(lost))
+
+
+def _plain(name: str) -> str:
+    """What all namings of a layer have in common.
+
+    Kohya's scripts write underscores for the dots; transformers before 5 has a level `text_model` above the layers of a text
+    encoder, which stays in the names that files have.
+    """
+    return name.replace(".", "_").removeprefix("text_model_")
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " x ".join(str(side) for side in shape)
+
+
+# ------------------------------------------------------------------------------------------------------------------- laying in
+
+
+def _inject(network: nn.Module, changes: Mapping[str, LoraLayer], adapter: str) -> None:
+    """Add `changes` to the layers of `network` that they are named after, as PEFT's adapter of that name."""
+    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+
+    ranks = {f"^{re.escape(name)}": one.down.shape[0] for name, one in changes.items()}
+    rank = next(iter(ranks.values()))
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank,  # each change holds its own scale
+        rank_pattern=ranks,
+        alpha_pattern=ranks,
+        target_modules="|".join(re.escape(name) for name in changes),  # whole names, where a list would match ends, too
+        use_dora=any(one.magnitude is not None for one in changes.values()),
+        lora_bias=any(one.bias is not None for one in changes.values()),
+    )
+    with warnings.catch_warnings():  # PEFT warns of every adapter after the first, which is meant here
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`", category=UserWarning)
+        inject_adapter_in_model(config, network, adapter_name=adapter, low_cpu_mem_usage=True)  # no random numbers are drawn
+    told: Any = set_peft_model_state_dict(network, _state(changes), adapter_name=adapter, low_cpu_mem_usage=True)
+    odd = [*told.unexpected_keys, *(name for name in told.missing_keys if adapter in name)]
+    if odd:
+        raise ConfigError(f"A LoRA takes only in part: {odd[0]} is missing or unknown. Choose one without DoRA or biases.")
+
+
+def _state(changes: Mapping[str, LoraLayer]) -> dict[str, Tensor]:
+    """The tensors of `changes` by PEFT's names."""
+    state: dict[str, Tensor] = {}
+    for name, one in changes.items():
+        named: dict[str, Tensor | None] = {"lora_A.weight": one.down, "lora_B.weight": one.up, "lora_B.bias": one.bias}
+        named["lora_magnitude_vector"] = one.magnitude
+        state |= {f"{name}.{kind}": value for kind, value in named.items() if value is not None}
+    return state

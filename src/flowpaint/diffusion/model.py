@@ -18,7 +18,8 @@ from .freeu import FreeU
 from .hooked import alone
 from .levels import Schedule
 from .loading import Place, Source
-from .lora import Loras, check_loras, chosen_loras
+from .lora import Loras, chosen_loras
+from .lora_check import check_loras
 from .memory import Pad, Size, affordable, bring, enough_memory, num_bytes
 from .shortcuts import Shortcuts
 from .text import embedded
@@ -130,7 +131,7 @@ class LatentDiffusion:
         [2, T, L, D]. What is too long is cut off, and `warn` is told what."""
         edits = [edit] if isinstance(edit, Edit) else list(edit)
         prompts = (*(one.negative for one in edits), *(one.prompt for one in edits))
-        self._check_loras()
+        self._check_loras(warn)
         place = replace(self._place(device), home=False)
         with self._memory("reading the prompt", (len(prompts),)):
             rows: Tensor = embedded(self._source, place, self._loras, prompts, warn).unflatten(0, (2, len(edits)))
@@ -235,7 +236,6 @@ class LatentDiffusion:
         self._check_loras()
         loading.check_changes(self._source)
         loading.check_controlnets(self.controlnets, self._source)
-        loading.check_targets(self._loras, self._source)
         _ = self.schedule
 
     @property
@@ -269,8 +269,9 @@ class LatentDiffusion:
     def _loras(self) -> Loras:
         return chosen_loras(self.lora, self.lora_scale)
 
-    def _check_loras(self) -> None:
-        check_loras(self._loras)
+    def _check_loras(self, warn: Callable[[str], None] = warn_of_weights) -> None:
+        for sentence in check_loras(self._loras, self._source):
+            warn(sentence)
 
     def _config(self, part: str) -> dict[str, Any]:
         return loading.config(self._source, part)

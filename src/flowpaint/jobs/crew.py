@@ -80,8 +80,8 @@ class Crew:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        with suppress(WorkError):  # a full disk: the next worker of the slot does it
-            self._give_back(Queue(JobStore(self.folder)), {one.slot for one in self._places}, blame=False)
+        with suppress(WorkError), JobStore(self.folder) as store:  # a full disk: the next worker of the slot does it
+            self._give_back(Queue(store), {one.slot for one in self._places}, blame=False)
 
     def pids(self) -> list[int]:
         """The numbers of the processes that live."""
@@ -102,9 +102,10 @@ class Crew:
 
     def _tidy(self) -> None:
         """Queue again what workers had for whom there is no place any more, and clear away what is too much."""
-        queue = Queue(JobStore(self.folder))
-        self._give_back(queue, {job.worker for job in queue.running()} - {one.slot for one in self._places})
-        clean(queue.store, quota=self.quota)
+        with JobStore(self.folder) as store:
+            queue = Queue(store)
+            self._give_back(queue, {job.worker for job in queue.running()} - {one.slot for one in self._places})
+            clean(store, quota=self.quota)
 
     def _give_back(self, queue: Queue, slots: Collection[str], *, blame: bool = True) -> None:
         """Queue again the jobs of those slots whose workers are dead."""

@@ -1,4 +1,4 @@
-"""The SQLite file behind the store: its tables, a connection for each thread, and transactions."""
+"""The SQLite file behind the store: its tables, its connections, and transactions."""
 
 import sqlite3
 import threading
@@ -62,6 +62,7 @@ CREATE INDEX IF NOT EXISTS events_of ON events (job, seq);
 """
 _VERSION = 1
 _PAUSE = 0.05
+_KEPT = 8  # connections that stay open while nobody uses them
 _WAIT_MS = 20_000  # for another process's transaction; all of ours are short
 
 
@@ -70,18 +71,30 @@ class Unavailable(WorkError):
 
 
 class Database:
-    """One SQLite file. Every thread has its own connection."""
+    """One SQLite file. One thread at a time uses a connection; afterwards it is kept for the next one, until `close`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._is_closed = False
         self._local = threading.local()
-        with _disk(path):
-            with suppress(OSError):  # SQLite then says why
-                path.touch(mode=0o600)  # the folder may be open to others
-            connection = self._first_connection()
+        try:
+            with _disk(path):
+                self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Make the file and its tables. Raises `WorkError` for the file of another version."""
+        with suppress(OSError):  # SQLite then says why
+            self._path.touch(mode=0o600)  # the folder may be open to others
+        self._idle.append(self._first_connection())
+        with self._connection() as connection:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found not in (0, _VERSION):
-                raise WorkError(f"{path} was written by another version of flowpaint ({found}). Use another --data folder.")
+                raise WorkError(f"{self._path} was written by another version of flowpaint ({found}). Use another --data folder.")
             if found != _VERSION:  # else nothing is written: a store can be opened on a full disk
                 connection.executescript(_SCHEMA)
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
@@ -91,28 +104,51 @@ class Database:
         until = time.monotonic() + _WAIT_MS / 1000
         while True:
             try:
-                return self._connection()
+                return self._opened()
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
                 time.sleep(_PAUSE)
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(self._path, timeout=_WAIT_MS / 1000, isolation_level=None)
+    def _opened(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=_WAIT_MS / 1000, isolation_level=None, check_same_thread=False)
+        try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             # FULL: a commit is on the disk before it is answered for, so that power loss takes back nothing that was promised.
             connection.execute("PRAGMA synchronous = FULL")
-            self._local.connection = connection
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection that no other thread uses meanwhile. A block inside another one has the same connection."""
+        held: sqlite3.Connection | None = getattr(self._local, "held", None)
+        if held is not None:
+            yield held
+            return
+        with self._lock:
+            idle = self._idle.pop() if self._idle else None
+        connection = idle or self._opened()
+        self._local.held = connection
+        try:
+            yield connection
+        finally:
+            self._local.held = None
+            with self._lock:
+                is_kept = not self._is_closed and len(self._idle) < _KEPT
+                if is_kept:
+                    self._idle.append(connection)
+            if not is_kept:
+                connection.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection to read from: each statement sees what was committed before it. Raises `WorkError` as `writing` does."""
-        with _disk(self._path):
-            yield self._connection()
+        with _disk(self._path), self._connection() as connection:
+            yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -120,8 +156,7 @@ class Database:
 
         Raises `WorkError` where the disk is full or cannot be written.
         """
-        with _disk(self._path):
-            connection = self._connection()
+        with _disk(self._path), self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -132,11 +167,12 @@ class Database:
                 raise
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
+        """Close all connections: those in use as soon as they are not. What is called later opens one for itself alone."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
             connection.close()
-            self._local.connection = None
 
 
 @contextmanager

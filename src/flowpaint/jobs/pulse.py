@@ -75,7 +75,6 @@ class Pulse:
                 continue
             if not wanted:
                 self._leave()
-        self._queue.store.database.close()
 
     def _preview(self) -> None:
         picture, self._picture = self._picture, None

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from ..errors import InputError, WorkError
@@ -30,7 +31,7 @@ def check_data_folder(folder: Path) -> None:
 
 
 class JobStore:
-    """The jobs and assets in a folder, which several processes may have open.
+    """The jobs and assets in a folder, which several processes may have open. `close` it, or use it in a `with` block.
 
     Every call names an owner and sees that one's things only: others' are `Unknown`. All calls raise `WorkError` where the disk
     is full.
@@ -44,6 +45,16 @@ class JobStore:
             except OSError as error:
                 raise WorkError(f"The data folder {place} cannot be made ({error.strerror}). Choose another.") from error
         self.database = Database(folder / "jobs.db")
+
+    def close(self) -> None:
+        """Close the store's connections to its database."""
+        self.database.close()
+
+    def __enter__(self) -> "JobStore":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     # ---------------------------------------------------------------------------------------------------------- assets
 

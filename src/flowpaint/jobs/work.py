@@ -52,8 +52,9 @@ def serve(folder: Path, slot: str, alive: Callable[[], bool], *, seconds: float 
 
     Waits where another one still has the slot.
     """
-    queue, lock = Queue(JobStore(folder)), lock_of(folder, slot)
-    with lock.waited_for(alive) as is_ours:
+    lock = lock_of(folder, slot)
+    with JobStore(folder) as store, lock.waited_for(alive) as is_ours:
+        queue = Queue(store)
         if is_ours:
             _insisted(lambda: queue.lose(slot), lock.show)
             _insisted(lambda: sweep(queue.store), lock.show)

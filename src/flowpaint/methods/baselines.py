@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from ..errors import InputError
 from ..seams import ImageEditor, Propagator, Run, default
-from ..types import Clip, Edit, Raw, to_raw
+from ..types import Clip, Edit
 from . import keys
 
 
@@ -49,9 +49,5 @@ class FrameByFrame:
             raise InputError("The method frame-by-frame edits every frame, so it needs a look. Name one, or give --style.")
         if edit.keyframes.keys() - edit.finished:  # finished ones are what it makes itself
             run.notes.warn("The method frame-by-frame edits every frame, so key frames are not used. Take another, like analogy.")
-        alone = replace(edit, keyframes={})
-
-        def read(index: int) -> Raw:
-            return to_raw(editor(clip.frame(index).to(run.device), alone.at(index), run.generator()), clip.bits)
-
-        return clip.with_frames(read)
+        alone = replace(edit, keyframes={}, anchor=None)
+        return clip.with_frames(lambda index: keys.edited_frame(clip, index, alone, editor, run))

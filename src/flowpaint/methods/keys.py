@@ -10,15 +10,17 @@ from ..carry import finished
 from ..colour import apply_affine, fit_affine, match_statistics, statistics
 from ..errors import InputError
 from ..plan import KeyFrame, by_tracking
-from ..seams import FlowEstimator, ImageEditor, Run
-from ..types import Clip, Edit, Flow, from_raw, to_raw
+from ..seams import FlowEstimator, ImageEditor, RawEditor, Run, steadiness_of
+from ..types import Clip, Edit, Flow, Raw, from_raw, to_raw
 from ..warp import resize
 
 _TRACKING_SIDE = 128  # short side at which key frames are placed
 
 
-def place(clip: Clip, flow: FlowEstimator, *, lost: float, longest: int, run: Run, shortest: int = 1) -> list[KeyFrame]:
-    """Where an editor that can be run again should edit `clip`: a fast pass over small frames."""
+def place(
+    clip: Clip, flow: FlowEstimator, *, lost: float, longest: int, run: Run, shortest: int = 1, lost_locally: float = 1.0
+) -> list[KeyFrame]:
+    """Return where an editor that can be run again should edit `clip`: a fast pass over small frames."""
     scale = min(1.0, _TRACKING_SIDE / min(clip.height, clip.width))
     size = max(1, round(clip.height * scale)), max(1, round(clip.width * scale))
 
@@ -31,7 +33,7 @@ def place(clip: Clip, flow: FlowEstimator, *, lost: float, longest: int, run: Ru
             before = frame
             run.progress("plan", index + 1, len(clip))
 
-    return by_tracking(neighbours(), lost=lost, longest=longest, shortest=shortest)
+    return by_tracking(neighbours(), lost=lost, lost_locally=lost_locally, longest=longest, shortest=shortest)
 
 
 def given(clip: Clip, edit: Edit) -> dict[int, Tensor]:
@@ -85,14 +87,21 @@ def edited(clip: Clip, edit: Edit, editor: ImageEditor, indices: list[int], run:
         kept = run.store.get(f"key {index}")
         if kept is not None:
             return from_raw(kept["picture"])
-        source = clip.frame(index).to(run.device)
-        # One generator for all key frames: paper and bristles must not shimmer between them.
-        made = editor(source, replace(edit.at(index), keyframes={}), run.generator())
-        picture = to_raw(_anchored(made, source, edit), clip.bits)
+        picture = edited_frame(clip, index, edit, editor, run)
         run.store.put(f"key {index}", {"picture": picture})
         return from_raw(picture)
 
     return Keys(clip, edit, indices, make)
+
+
+def edited_frame(clip: Clip, index: int, edit: Edit, editor: ImageEditor, run: Run) -> Raw:
+    """Return frame `index` of `clip` edited by `editor`, raw [H, W, 3]."""
+    alone = replace(edit.at(index), keyframes={})
+    # One generator for all frames: paper and bristles must not shimmer between them.
+    if edit.anchor is None and isinstance(editor, RawEditor) and steadiness_of(editor) != "painted":
+        return editor.edit_raw(clip.raw(index), alone, run.generator())
+    source = clip.frame(index).to(run.device)
+    return to_raw(_anchored(editor(source, alone, run.generator()), source, edit), clip.bits)
 
 
 def _anchored(picture: Tensor, source: Tensor, edit: Edit) -> Tensor:

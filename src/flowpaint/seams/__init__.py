@@ -4,15 +4,15 @@ A *part* is a frozen dataclass: its fields are its configuration and calling it 
 conform. A *recipe* is a part as nested plain values: `{"part": "dis", "preset": "fast"}`, and reads back to an equal part.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from ..errors import FlowpaintError
+from ..errors import ConfigError, FlowpaintError
 from ..table import TABLE
-from ..types import Aligned, Clip, Cues, Edit, Flow, Measure, Score
+from ..types import Aligned, Clip, Cues, Edit, Flow, Measure, Raw, Score, Steadiness
 from .recipes import build, default, from_dict, names, override, part_class, table, to_dict
 from .run import MemoryStore, Notes, Run, Store
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ..diffusion.model import LatentDiffusion
     from ..moments import Case, Moment
 
+QUICK = 8  # frames
+
 __all__ = [
+    "QUICK",
     "TABLE",
     "Consistency",
     "DepthCompleter",
@@ -36,9 +39,13 @@ __all__ = [
     "Metric",
     "Notes",
     "Propagator",
+    "RawEditor",
+    "Repainter",
+    "RepeatableEditor",
     "Run",
     "Segmenter",
     "SpatialCondition",
+    "StatesSteadiness",
     "Store",
     "Tally",
     "build",
@@ -47,6 +54,7 @@ __all__ = [
     "names",
     "override",
     "part_class",
+    "steadiness_of",
     "table",
     "to_dict",
 ]
@@ -65,6 +73,44 @@ class ImageEditor(Protocol):
     def __call__(self, image: Tensor, edit: Edit, generator: torch.Generator) -> Tensor:
         """The edited picture [3, H, W] in [0, 1] of `image` [3, H, W] in [0, 1]."""
         ...
+
+
+@runtime_checkable
+class StatesSteadiness(Protocol):
+    """An `ImageEditor` that states how its pictures of neighbouring frames agree. One that states nothing counts as painted.
+
+    *Pixelwise*: each pixel is a function of the source's colour at that pixel and of the pixel's place. *Steady*: a filter that
+    measurably flickers no more than a function of colour (docs/looks.md has the measure). *Painted*: all others. Methods apply
+    the first two to every frame as they are.
+    """
+
+    @property
+    def steadiness(self) -> Steadiness:
+        """What the editor is; of a blend, the weakest of its parts."""
+        ...
+
+
+@runtime_checkable
+class RawEditor(Protocol):
+    """An `ImageEditor` that also edits raw pictures, faster than by way of tensors."""
+
+    def edit_raw(self, picture: Raw, edit: Edit, generator: torch.Generator) -> Raw:
+        """Return the edited picture [H, W, 3] of `picture` [H, W, 3], of the same type.
+
+        It differs from what calling the editor gives, rounded, by at most one level of 8 bits, or one of 10 bits where
+        `picture` is uint16.
+        """
+        ...
+
+
+def steadiness_of(editor: ImageEditor) -> Steadiness:
+    """Return what `editor` states of itself, "painted" where it states nothing. Raise `ConfigError` for another word."""
+    stated: Steadiness = getattr(editor, "steadiness", "painted")
+    if stated not in get_args(Steadiness):
+        raise ConfigError(
+            f"{type(editor).__name__} states the steadiness {stated!r}. An editor is {', '.join(get_args(Steadiness))}."
+        )
+    return stated
 
 
 @runtime_checkable
@@ -112,6 +158,48 @@ class Propagator(Protocol):
 
     def __call__(self, clip: Clip, keyframes: Mapping[int, Tensor], edit: Edit, run: Run) -> Clip:
         """The edited clip; `keyframes` maps frame numbers of `clip` to pictures [3, H, W] in [0, 1], returned exactly."""
+        ...
+
+
+@runtime_checkable
+class RepeatableEditor(ImageEditor, Protocol):
+    """An editor of pictures that gives equal pictures for equal frames, and may be run again and again within one clip.
+
+    `repeats_after` is the number of frames after which another picture is worth its time. Up to `QUICK` it runs here, within
+    seconds: it is then run on a few more frames of a finished video, too, to measure what was kept of its texture.
+    """
+
+    @property
+    def repeats_after(self) -> int:
+        """Frames between two pictures."""
+        ...
+
+
+@runtime_checkable
+class Repainter(Protocol):
+    """A propagator that is led by the pictures of a repeatable editor and does not show them as they are.
+
+    A picture is due where more than a share `lost` of the frame, or `lost_locally` of a small window, is no longer that of the
+    last one, and after `spacing` frames.
+    """
+
+    @property
+    def lost(self) -> float:
+        """Share of the picture, 0 to 1."""
+        ...
+
+    @property
+    def lost_locally(self) -> float:
+        """Share of a window, 0 to 1."""
+        ...
+
+    @property
+    def spacing(self) -> int:
+        """Frames between two pictures at most."""
+        ...
+
+    def repaint(self, clip: Clip, paintings: Mapping[int, Tensor], exact: Collection[int], edit: Edit, run: Run) -> Clip:
+        """Return the edited clip, led by `paintings` [3, H, W] in [0, 1]; those of the frames `exact` are shown exactly."""
         ...
 
 

@@ -55,9 +55,9 @@ def build(kind: str, name: str, **values: Any) -> Any:
     return from_dict({"kind": kind, "part": name, **values})
 
 
-def default(kind: str, name: str) -> Any:
-    """A dataclass field that holds the part `name`, built when the owner is built."""
-    return field(default_factory=lambda: build(kind, name), metadata={"kind": kind})
+def default(kind: str, name: str, **settings: Any) -> Any:
+    """Return a dataclass field that holds the part `name` with `settings`, built when the owner is built."""
+    return field(default_factory=lambda: part_class(kind, name)(**settings), metadata={"kind": kind})
 
 
 # -------------------------------------------------------------------------------------------------------------- recipes

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,6 +16,7 @@ from ..errors import VideoError, WorkError
 
 Warn: TypeAlias = Callable[[str], None]
 Progress: TypeAlias = Callable[[str, int, int], None]  # (stage, done, total)
+Busy: TypeAlias = Callable[[str], AbstractContextManager[None]]  # times a stage of another thread
 if TYPE_CHECKING:
     Packet: TypeAlias = av.Packet[Stream]
 else:
@@ -28,6 +29,12 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def ignore(message: str) -> None:
     """Nobody is told."""
+
+
+def untimed(name: str) -> AbstractContextManager[None]:
+    """Nobody measures how long the stage takes."""
+    del name
+    return nullcontext()
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -2,10 +2,11 @@
 
 import io
 import os
-from contextlib import ExitStack
-from dataclasses import replace
+from collections import deque
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import cast
 
@@ -15,32 +16,40 @@ import numpy as np
 from av.container import OutputContainer
 
 from ..errors import VideoError
+from ..parallel import WorkQueue
 from ..types import Clip, Raw
-from .border import Packet, Progress, address, close_quietly, silent, writing
+from .border import Busy, Packet, Progress, address, close_quietly, silent, untimed, writing
 from .encoding import Target
 from .index import build_index
-from .pixels import from_rgb, keep_samples, known_layout, plane, resolved, to_rgb
-from .read import FrameSource, Turn, tags_of
+from .pixels import equal_pixels, from_rgb, keep_samples, known_layout, plane, resolved, to_rgb
+from .read import Decoded, FrameSource, Turn, tags_of
 
 _TICK = Fraction(1, 1000)  # Matroska's; frame n of a segment stands at tick n, only the order counts
 _EARLY = 64  # frames: no encoder decodes further ahead
 _SMALL = 64  # pixels: the least that every encoder takes
+_AHEAD_BYTES, _MOST_AHEAD = 16 << 20, 4  # of frames that wait for conversion, and of those that wait for the encoder
 
 
-def encode_segments(clip: Clip, folder: Path, target: Target, *, chunk: int = 48, progress: Progress = silent) -> list[Path]:
+def encode_segments(
+    clip: Clip, folder: Path, target: Target, *, chunk: int = 48, progress: Progress = silent, busy: Busy = untimed
+) -> list[Path]:
     """The files, in order, that hold the encoded clip. A segment that is there already is not read from the clip again.
 
-    Raises `WorkError` where the disk is full or the encoder fails; finished segments stay.
+    Frames are pulled and `progress` is called in the calling thread; conversion and encoding run in two others, each a few frames
+    behind, which `busy` times. Raises `WorkError` where the disk is full or the encoder fails; finished segments stay.
     """
     files = []
-    original = Original.of(clip, target)
-    for start in range(0, len(clip), chunk):
-        frames = range(start, min(start + chunk, len(clip)))
-        path = folder / f"{target.digest}-{frames.start:07d}-{len(frames):04d}.mkv"
-        if not path.exists():
-            _encode(clip, frames, path, target, original=original, progress=progress)
-        progress("write", frames.stop, len(clip))
-        files.append(path)
+    with _Line(clip, target, progress, busy) as line:
+        for start in range(0, len(clip), chunk):
+            frames = range(start, min(start + chunk, len(clip)))
+            path = folder / f"{target.digest}-{frames.start:07d}-{len(frames):04d}.mkv"
+            if path.exists():
+                line.finish()
+                progress("write", frames.stop, len(clip))
+            else:
+                line.encode(frames, path)
+            files.append(path)
+        line.finish()
     return files
 
 
@@ -57,31 +66,118 @@ def sample_segment(target: Target) -> bytes:
     return held.getvalue()
 
 
-def _encode(clip: Clip, frames: range, path: Path, target: Target, *, original: "Original | None", progress: Progress) -> None:
-    part = path.with_suffix(".part")
-    with ExitStack() as stack:
-        stack.callback(part.unlink, missing_ok=True)
-        with writing(path):
-            container = av.open(address(part), "w", format="matroska")
-            stack.callback(close_quietly, container)
-            stream = _add_stream(container, target)
-        place = 0
+class _Line:
+    """From the frames of a clip to segments: pulled here, converted in one thread and encoded in another."""
+
+    def __init__(self, clip: Clip, target: Target, progress: Progress, busy: Busy) -> None:
+        self._clip, self._target, self._progress, self._busy = clip, target, progress, busy
+        self._original = Original.of(clip, target)
+        ahead = max(1, min(_MOST_AHEAD, _AHEAD_BYTES // (clip.height * clip.width * 3 * clip.bits // 8)))
+        self._converting, self._coding = WorkQueue("convert", ahead), WorkQueue("encode", ahead)
+        self._done: deque[int | _Segment] = deque()  # what the encoder has finished and nobody has been told of yet
+        self._begun: list[_Segment] = []
+        self._refused = False  # whoever is told of progress has raised an error
+        self._threads = ExitStack()
+
+    def __enter__(self) -> "_Line":
+        self._threads.enter_context(self._coding)  # left last: converting waits for it
+        self._threads.enter_context(self._converting)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is not None and not self._refused:  # what was pulled before it failed is not lost
+                with suppress(Exception):
+                    self.finish()
+        finally:
+            self._threads.close()
+            for segment in self._begun:
+                segment.give_up()
+
+    def encode(self, frames: range, path: Path) -> None:
+        """Pull `frames` and hand them on; the segment is at `path` after `finish`, or earlier."""
+        segment = _Segment(path, self._target)
+        self._begun.append(segment)
         for number, index in enumerate(frames):
-            raw = clip.raw(index)  # outside `writing`: what goes wrong there is no trouble of the disk
+            raw = self._clip.raw(index)
+            stored = None if self._original is None else self._original.stored(self._clip.times[index])
+            self._converting.do(partial(self._convert, segment, number, index, raw, stored))
+            self._tell()
+        self._converting.do(partial(self._coding.do, partial(self._close, segment, frames.stop)))
+
+    def finish(self) -> None:
+        """Return when all segments so far are finished."""
+        self._converting.finish()
+        self._coding.finish()
+        self._tell()
+
+    def _convert(self, segment: "_Segment", number: int, index: int, raw: Raw, stored: "Stored | None") -> None:
+        target = self._target
+        with self._busy("convert"):
             frame = from_rgb(_padded(raw, target), target.pixel_format, target.colour)
-            if original is not None:
-                original.restore(frame, raw, clip.times[index])
+            if stored is not None:
+                stored.restore(frame, raw)
             frame.pts, frame.time_base = number, 1 / target.rate
             set_tags(frame, target)
-            with writing(path):
-                place = _mux(container, stream.encode(frame), place)
-            progress("write", index + 1, len(clip))
+        self._coding.do(partial(self._code, segment, frame, index))
+
+    def _code(self, segment: "_Segment", frame: av.VideoFrame, index: int) -> None:
+        with self._busy("encode"):
+            segment.add(frame)
+        self._done.append(index + 1)
+
+    def _close(self, segment: "_Segment", done: int) -> None:
+        with self._busy("encode"):
+            segment.close()
+        self._done += (segment, done)
+
+    def _tell(self) -> None:
+        """Tell of frames that are encoded, and give closed segments their names, in that order: what is told of a segment's last
+        frame may have to be stored before the segment counts as finished.
+        """
+        while self._done:
+            one = self._done.popleft()
+            if isinstance(one, _Segment):
+                one.keep()
+                self._begun.remove(one)
+                continue
+            self._refused = True
+            self._progress("write", one, len(self._clip))
+            self._refused = False
+
+
+class _Segment:
+    """One file that is being encoded, under another name until it is whole."""
+
+    def __init__(self, path: Path, target: Target) -> None:
+        self._path, self._part = path, path.with_suffix(".part")
         with writing(path):
-            _mux(container, stream.encode(None), place)
-            container.close()
-            with part.open("rb+") as whole:
+            self._container = av.open(address(self._part), "w", format="matroska")
+            self._stream = _add_stream(self._container, target)
+        self._place = 0
+
+    def add(self, frame: av.VideoFrame) -> None:
+        """Encode the next frame."""
+        with writing(self._path):
+            self._place = _mux(self._container, self._stream.encode(frame), self._place)
+
+    def close(self) -> None:
+        """Write what the encoder still holds, and what the disk does."""
+        with writing(self._path):
+            _mux(self._container, self._stream.encode(None), self._place)
+            self._container.close()
+            with self._part.open("rb+") as whole:
                 os.fsync(whole.fileno())  # what is called finished must outlast a power failure
-            part.replace(path)
+
+    def keep(self) -> None:
+        """Give the closed file its name."""
+        with writing(self._path):
+            self._part.replace(self._path)
+
+    def give_up(self) -> None:
+        """Remove what was written so far."""
+        close_quietly(self._container)
+        self._part.unlink(missing_ok=True)
 
 
 def _add_stream(container: OutputContainer, target: Target) -> av.VideoStream:
@@ -120,12 +216,27 @@ def _padded(raw: Raw, target: Target) -> Raw:
     return raw
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A frame of the origin: its samples as they are stored, and as upright RGB."""
+
+    frame: av.VideoFrame
+    raw: Raw
+    turn: Turn
+
+    def restore(self, frame: av.VideoFrame, raw: Raw) -> None:
+        """Make the samples of `frame`, which shows `raw`, the origin's own where its RGB is the origin's."""
+        same = equal_pixels(self.raw, raw)
+        if same.any():
+            keep_samples(frame, [self.turn.upright(plane(self.frame, number)) for number in range(3)], same)
+
+
 class Original:
     """The decoded frames of a clip's origin, from which the encoder takes its samples where the picture is the source's."""
 
-    def __init__(self, source: FrameSource, turn: Turn) -> None:
-        self._source, self._turn = source, turn
-        self._numbers = {time: number for number, time in enumerate(source.index.times)}
+    def __init__(self, decoded: Decoded) -> None:
+        self._decoded = decoded
+        self._numbers = {time: number for number, time in enumerate(decoded.source.index.times)}
 
     @classmethod
     def of(cls, clip: Clip, target: Target) -> "Original | None":
@@ -133,31 +244,39 @@ class Original:
         if clip.origin is None or clip.codec.replace("yuvj", "yuv") != target.pixel_format.replace("yuvj", "yuv"):
             return None
         try:
-            source = FrameSource(clip.origin.path, build_index(clip.origin.path, damaged="trust"))
-            first = source.frame(0)
+            decoded = clip.origin.decoded or _opened(clip.origin.path)
+            first = decoded.source.frame(0)
         except VideoError:
             return None  # gone or changed since it was read; the clip's own pixels are all there is
         plan = known_layout(first.format.name)
         tags = resolved(tags_of(first), plan, first.height)
         same = tags == resolved(target.colour, known_layout(target.pixel_format), target.height)
-        turn = Turn.of(first)
+        turn = decoded.turn
         size = (first.height, first.width) if turn.transposed else (first.width, first.height)
         # Turning whole chroma cells gives chroma cells only where they are square and none is cut by the border.
         turns_well = not turn.turns or (
             plan.cell[0] == plan.cell[1] and not size[0] % plan.cell[0] and not size[1] % plan.cell[1]
         )
         fits = plan.kind == "yuv" and same and size == (target.width, target.height) and turns_well
-        return cls(source, turn) if fits else None
+        return cls(decoded) if fits else None
 
-    def restore(self, frame: av.VideoFrame, raw: Raw, time: Fraction) -> None:
-        """Make the samples of `frame`, which shows `raw` at `time`, the source's own where its RGB is the source's."""
+    def stored(self, time: Fraction) -> Stored | None:
+        """The origin's frame at `time`, None where it has none or it cannot be decoded."""
         number = self._numbers.get(time)
         if number is None:
-            return
+            return None
         try:
-            source = self._source.frame(number)
+            return Stored(self._decoded.source.frame(number), self._decoded.raw(number), self._decoded.turn)
         except VideoError:
-            return  # a damaged origin, of which other frames may decode
-        same = (self._turn.upright(to_rgb(source, tags_of(source))) == raw).all(axis=2)
-        if same.any():
-            keep_samples(frame, [self._turn.upright(plane(source, number)) for number in range(3)], same)
+            return None  # a damaged origin, of which other frames may decode
+
+
+def _opened(path: Path) -> Decoded:
+    source = FrameSource(path, build_index(path, damaged="trust"))
+    turn = Turn.of(source.frame(0))
+
+    def raw(number: int) -> Raw:
+        frame = source.frame(number)
+        return cast(Raw, turn.upright(to_rgb(frame, tags_of(frame))))
+
+    return Decoded(source, raw, turn)

@@ -28,6 +28,9 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 SOUNDS = ("copy", "aac", "none")
 Sound: TypeAlias = Literal["copy", "aac", "none"]
 _WORST_CRF = {"h264": 51, "hevc": 51, "vp9": 63, "av1": 63}
+_THREADS = {
+    "threads": "4"
+}  # of the encoder: what it writes depends on their number, which must not be that of the machine's cores
 _RGB_X264 = {"rgb24", "bgr24", "bgr0"}
 
 
@@ -178,11 +181,12 @@ def _options(encoding: Encoding, pixel_format: str) -> dict[str, str]:
     quality = str(encoding.crf)
     match encoding.codec:
         case "h264":  # x264's macroblock tree gives other bytes from run to run at some sizes, and a resumed run must not
-            return {"crf": quality, "preset": encoding.preset, "x264-params": "mbtree=0"}
+            return {"crf": quality, "preset": encoding.preset, "x264-params": "mbtree=0", "thread_type": "frame"} | _THREADS
         case "hevc":  # segments are joined, so none may lean on frames of the one before
-            return {"crf": quality, "preset": encoding.preset, "x265-params": "log-level=error:open-gop=0"}
+            params = "log-level=error:open-gop=0:frame-threads=2"
+            return {"crf": quality, "preset": encoding.preset, "x265-params": params}
         case "vp9":
-            return {"crf": quality, "b": "0", "row-mt": "1", "deadline": "good", "cpu-used": "3"}
+            return {"crf": quality, "b": "0", "row-mt": "1", "deadline": "good", "cpu-used": "3"} | _THREADS
         case "av1":
             return {"crf": quality, "preset": "8"}
         case "prores":

@@ -297,15 +297,23 @@ def _narrowed(raw: Raw, bits: int) -> Array:
     return _rounded(raw.astype(np.float32) * np.float32(((1 << bits) - 1) / top), 8 if bits <= 8 else 16)
 
 
-def keep_samples(frame: av.VideoFrame, source: Sequence[Array], same: npt.NDArray[np.bool_]) -> None:
-    """Put the source's own YUV samples (three planes) into `frame` where `same` [H, W] says that its RGB is the source's.
+def keep_samples(frame: av.VideoFrame, source: Sequence[Array], same: npt.NDArray[np.uint8]) -> None:
+    """Put the source's own YUV samples (three planes) into `frame` where `same` [H, W] is not 0: its RGB is the source's there.
 
     Video holds colours that RGB cannot (noise around black, white and saturated edges), so its samples do not all survive
     the way through RGB. The planes have the frame's format, size and orientation.
     """
-    cell = known_layout(frame.format.name).cell
-    height, width = same.shape
-    whole = np.pad(same, ((0, -height % cell[1]), (0, -width % cell[0])), mode="edge")
-    cells = whole.reshape(whole.shape[0] // cell[1], cell[1], whole.shape[1] // cell[0], cell[0]).all(axis=(1, 3))
+    across, down = known_layout(frame.format.name).cell
+    below, right = -same.shape[0] % down, -same.shape[1] % across
+    whole = cv2.copyMakeBorder(same, 0, below, 0, right, cv2.BORDER_REPLICATE) if below or right else same
+    cells = whole[::down, ::across]
+    for y in range(down):
+        for x in range(across):
+            cells = cv2.min(cells, np.ascontiguousarray(whole[y::down, x::across]))
     for number, mask in ((0, same), (1, cells), (2, cells)):
-        np.copyto(plane(frame, number), source[number], where=mask)
+        cv2.copyTo(source[number], mask, plane(frame, number))
+
+
+def equal_pixels(a: Raw, b: Raw) -> npt.NDArray[np.uint8]:
+    """Where all channels of the pictures a and b [H, W, 3] are equal: [H, W], 255 there and 0 elsewhere."""
+    return np.asarray(cv2.inRange(cv2.absdiff(a, b), (0, 0, 0), (0, 0, 0)), np.uint8)

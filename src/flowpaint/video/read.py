@@ -2,8 +2,8 @@
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Lock
@@ -22,6 +22,7 @@ from .index import Index, build_index, only, sound_frames, video_stream
 from .pixels import Array, known_layout, to_rgb
 
 CACHE_BYTES = 96 << 20  # decoded frames kept: 70 of 1280x720, so that reading backwards does not decode a group anew each time
+_KEPT_BYTES, _FEWEST_KEPT, _MOST_KEPT = 64 << 20, 4, 16  # of RGB pictures
 _DAMAGED = "Copy it again, or use what can be decoded with --allow-damaged (allow_damaged=True)"
 
 
@@ -52,7 +53,7 @@ def read(
     hdr = colour.transfer in tone.HDR_TRANSFERS
     height, width = (first.width, first.height) if turn.transposed else (first.height, first.width)
 
-    def raw(number: int) -> Raw:
+    def upright(number: int) -> Raw:
         picture = turn.upright(to_rgb(source.frame(number), colour))
         if picture.shape[:2] != (height, width):
             raise VideoError(
@@ -60,6 +61,7 @@ def read(
             )
         return tone.to_sdr(picture, colour) if hdr else picture
 
+    raw = _kept(upright, height * width * (3 if plan.depth == 8 and not hdr else 6))
     return Clip(
         raw,
         times=index.times,
@@ -70,8 +72,38 @@ def read(
         colour=replace(colour, matrix=1, primaries=1, transfer=1) if hdr else colour,
         aspect=1 / source.aspect if turn.transposed else source.aspect,
         codec=first.format.name,
-        origin=Origin(path=path, whole=True),
+        origin=Origin(path=path, whole=True, decoded=None if hdr else Decoded(source, raw, turn)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The frames of an open file: `source` has them as they are stored, `raw` as upright RGB."""
+
+    source: "FrameSource"
+    raw: Callable[[int], Raw]
+    turn: "Turn"
+
+
+def _kept(read: Callable[[int], Raw], size: int) -> Callable[[int], Raw]:
+    """`read`, which remembers the last frames, each of `size` bytes: method, measurement and encoder ask for the same ones."""
+    most = max(_FEWEST_KEPT, min(_MOST_KEPT, _KEPT_BYTES // size))
+    kept: OrderedDict[int, Raw] = OrderedDict()
+    lock = Lock()
+
+    def found(number: int) -> Raw:
+        with lock:
+            if number in kept:
+                kept.move_to_end(number)
+                return kept[number]
+        picture = read(number)
+        with lock:
+            kept[number] = picture
+            while len(kept) > most:
+                kept.popitem(last=False)
+        return picture
+
+    return found
 
 
 def _check_first(path: Path, first: av.VideoFrame, *, tonemap: bool, warn: Warn) -> None:

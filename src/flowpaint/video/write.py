@@ -3,12 +3,14 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from ..outputs import check_file, check_folder, replace_folder, sign
-from ..types import Clip
-from .border import Progress, Warn, ignore, silent, writing
+from ..parallel import WorkQueue, num_threads
+from ..types import Clip, Raw
+from .border import Busy, Progress, Warn, ignore, silent, untimed, writing
 from .check import refuse_input
 from .encode import encode_segments
 from .encoding import Encoding, resolve
@@ -26,6 +28,7 @@ def write(
     segments: Path | None = None,
     chunk: int = 48,
     progress: Progress = silent,
+    busy: Busy = untimed,
     warn: Warn = ignore,
 ) -> None:
     """Write the clip to `out`: a video, or where `out` has no suffix a folder of `%06d.png` from 0.
@@ -36,6 +39,7 @@ def write(
     Time stamps, tags, sound, subtitles, chapters and metadata are those of the clip and its origin (see `assemble`).
     The output appears complete or not at all. An existing one is replaced if `overwrite` says so and it is a regular file,
     or a folder that holds nothing but pictures written here; that is looked at before the first frame and after the last.
+    Frames are pulled in the calling thread; others, timed by `busy`, convert and encode.
 
     Raises `InputError` for an output that is the input, may not be replaced or cannot hold what goes into it, `WorkError`
     where the disk is full.
@@ -45,14 +49,14 @@ def write(
     (check_file if out.suffix else check_folder)(out, overwrite=overwrite)
     with _room(segments, out) as folder:
         if not out.suffix:
-            _write_folder(clip, folder / "frames", progress=progress)
+            _write_pictures(clip, folder / "frames", progress, busy)
             with writing(out):
                 sign(folder / "frames")
                 replace_folder(folder / "frames", out, overwrite=overwrite)
             return
         target, once = resolve(clip, out, encoding, warn), _once(warn)
         refused = rehearse(clip, out, target, encoding, warn=once)
-        files = encode_segments(clip, folder, target, chunk=chunk, progress=progress)
+        files = encode_segments(clip, folder, target, chunk=chunk, progress=progress, busy=busy)
         assemble(clip, files, out, target, encoding, refused=refused, overwrite=overwrite, warn=once)
 
 
@@ -82,10 +86,47 @@ def _room(segments: Path | None, out: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_folder(clip: Clip, frames: Path, *, progress: Progress) -> None:
-    frames.mkdir(exist_ok=True)
-    for index in range(len(clip)):
-        file = frames / f"{index:06d}.png"
-        if not file.exists():
-            write_picture(file, clip.raw(index))
-        progress("write", index + 1, len(clip))
+def _write_pictures(clip: Clip, folder: Path, progress: Progress, busy: Busy) -> None:
+    """Write the frames that are not there yet, several at a time. They are told of in order, and come into `folder` then."""
+    folder.mkdir(exist_ok=True)
+    written: set[int] = set()
+    waiting = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(waiting, ignore_errors=True)
+    waiting.mkdir()
+    done = 0
+
+    def write_one(index: int, raw: Raw) -> None:
+        with busy("encode"):
+            write_picture(waiting / _name(index), raw)
+        written.add(index)
+
+    def tell() -> None:
+        nonlocal done
+        while done < len(clip) and (done in written or (folder / _name(done)).exists()):
+            progress("write", done + 1, len(clip))
+            if done in written:
+                (waiting / _name(done)).replace(folder / _name(done))
+            done += 1
+
+    def finish() -> None:
+        for one in queues:
+            one.finish()
+        tell()
+
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, waiting, ignore_errors=True)
+        queues = [stack.enter_context(WorkQueue("png", 1)) for _ in range(num_threads())]
+        try:
+            for index in range(len(clip)):
+                if not (folder / _name(index)).exists():
+                    queues[index % len(queues)].do(partial(write_one, index, clip.raw(index)))
+                tell()
+        except BaseException:  # what was pulled before it failed is not lost
+            with suppress(Exception):
+                finish()
+            raise
+        finish()
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}.png"

@@ -23,8 +23,9 @@ from .views import Commands
 def create_app(settings: Settings, *, asks: Asks | None = None) -> FastAPI:
     """The application: jobs over HTTP, and the page where there is one. Jobs are done by workers, which are not started here.
 
-    `asks` does what opens files, children of a process of its own if it is not given; `app.state.service.asks.close()` ends
-    it, which the application itself does where it is shut down. Raises `WorkError` for a data folder that cannot be used.
+    `asks` does what opens files, children of a process of its own if it is not given. `app.state.service.close()` ends it and
+    closes the store, which the application itself does where it is shut down. Raises `WorkError` for a data folder that cannot
+    be used.
     """
     store = JobStore(settings.data.absolute())
     children = Children(settings.limits) if asks is None else asks
@@ -34,9 +35,11 @@ def create_app(settings: Settings, *, asks: Asks | None = None) -> FastAPI:
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         del app
-        children.start()
-        yield
-        children.close()
+        try:
+            children.start()
+            yield
+        finally:
+            service.close()
 
     app = FastAPI(
         title="flowpaint",

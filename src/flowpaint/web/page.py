@@ -141,7 +141,6 @@ class _Late:
             self._made.set_exception(error)
 
     def _build(self) -> FastAPI:
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read at import
         if getattr(self._settings, "offline", True):
             os.environ.setdefault("HF_HUB_OFFLINE", "1")
         from .page_layout import application

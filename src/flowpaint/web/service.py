@@ -41,6 +41,11 @@ class Service:
     _under_way: dict[str, "asyncio.Task[Any]"] = field(default_factory=dict)
     _usage: tuple[float, int] = (-_COUNTED, 0)
 
+    def close(self) -> None:
+        """End the children and close the store's connections."""
+        self.asks.close()
+        self.store.close()
+
     async def work(self, task: str, names: Mapping[str, str], **values: Any) -> dict[str, Any]:
         """What a task in a child gives. Errors say `names` (path to name) where they would say paths."""
         try:

@@ -27,7 +27,7 @@ from .layouts import (
 )
 from .licences import Licence
 from .policy import DEFAULT_POLICY, Ledger, Policy, file_hash, keeping, nothing_fetched, warn
-from .reading import check_complete, quiet, read_state, tensor_names, tensor_shape
+from .reading import check_complete, file_header, quiet, read_state, tensor_names, tensor_shape
 from .suited import SUITED, suited
 
 __all__ = [
@@ -66,6 +66,7 @@ __all__ = [
     "download",
     "entry",
     "file_hash",
+    "file_header",
     "given",
     "here",
     "inventory",

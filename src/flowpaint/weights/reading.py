@@ -41,6 +41,22 @@ def tensor_names(path: Path) -> frozenset[str]:
         raise WeightsError(f"{path} cannot be read as safetensors: {error}. Fetch the file again.") from error
 
 
+def file_header(path: Path) -> dict[str, str]:
+    """Return the words in the header of a `.safetensors` file: none for a PyTorch file, which has no header.
+
+    Raises `WeightsError` where it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if is_pickle(path):
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}. Fetch the file again.") from error
+
+
 def read_state(path: Path, *, pinned: bool = False) -> dict[str, "Tensor"]:
     """The named tensors of a `.safetensors` or a PyTorch file, on the CPU. Nothing in the file is executed.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ...types import Steadiness
 from .brushes import Picture
 from .grades import Grade
 
@@ -20,19 +21,45 @@ class Style:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A look: `phrases` are further words that mean it; `recipe` says which machine makes it."""
+    """A look: `phrases` are further words that mean it; `recipe` says which machine makes it.
+
+    `measured_steady`: `scripts/measure_steadiness.py` found that it flickers no more than a function of colour.
+    """
 
     name: str
     aliases: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     shows: str
     recipe: Style | Grade | Drawing
+    measured_steady: bool = False
+
+    @property
+    def steadiness(self) -> Steadiness:
+        """Whether the look is a function of colour and place, a steady filter, or painted (`seams.StatesSteadiness`)."""
+        if isinstance(self.recipe, Grade) and self.recipe.is_pixelwise:
+            return "pixelwise"
+        return "steady" if self.measured_steady else "painted"
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(one.strip() for one in text.split(",") if one.strip())
 
 
-def entry(name: str, recipe: Style | Grade | Drawing, shows: str, aliases: str = "", phrases: str = "") -> Look:
+def entry(
+    name: str,
+    recipe: Style | Grade | Drawing,
+    shows: str,
+    aliases: str = "",
+    phrases: str = "",
+    *,
+    measured_steady: bool = False,
+) -> Look:
     """A row of the table; aliases and phrases are given as one line, with commas."""
-    return Look(name=name, aliases=_words(aliases), phrases=_words(phrases), shows=shows, recipe=recipe)
+    return Look(
+        name=name,
+        aliases=_words(aliases),
+        phrases=_words(phrases),
+        shows=shows,
+        recipe=recipe,
+        measured_steady=measured_steady,
+    )

@@ -1,4 +1,4 @@
-"""Colour grades: smooth functions of each pixel, described by a handful of numbers, steady over time by construction."""
+"""Colour grades: smooth functions of each pixel, described by a handful of numbers; some let light spill (`glow`)."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,9 @@ from ...colour import from_linear, luma, to_linear
 from .brushes import blur
 
 Rgb = tuple[float, float, float]
+
+DARKEST = 1e-4  # luma by which chroma is scaled at least
+SPILL = 12  # units over which bright parts spill: 1/40 of the short side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,56 +32,78 @@ class Grade:
     glow: float = 0.0  # light that spills from bright parts
     vignette: float = 0.0  # share of light lost in the corners
 
+    @property
+    def changes_light(self) -> bool:
+        """Whether anything is done in linear light: exposure, colour of the light, vignette."""
+        return bool(self.exposure or self.warmth or self.magenta or self.vignette)
+
+    @property
+    def is_pixelwise(self) -> bool:
+        """Whether the grade is a function of each pixel's colour and place alone."""
+        return self.glow == 0.0
+
 
 def graded(picture: Tensor, grade: Grade) -> Tensor:
     """`picture` [3, H, W] in [0, 1] under `grade`, same shape and range."""
     if grade.mix is not None:
         picture = torch.einsum("ij,jhw->ihw", picture.new_tensor(grade.mix), picture).clamp(0, 1)
-    picture = _lit(picture, grade)
+    if grade.changes_light:
+        light = in_light(to_linear(picture), grade)
+        if grade.vignette:
+            light = light * kept_light(grade, *picture.shape[-2:]).to(picture.device)
+        picture = from_linear(light)
+    picture = toned(picture, grade)
+    return _spilled(picture, grade.glow) if grade.glow else picture
+
+
+def toned(picture: Tensor, grade: Grade) -> Tensor:
+    """Return `picture` [3, H, W] in [0, 1] under those steps of `grade` that come after its light and before its glow."""
     if grade.contrast:
         picture = _s_curve(picture, grade.contrast, grade.pivot)
     picture = _saturated(picture, grade.saturation)
     light = luma(picture)
-    shadows, highlights = (picture.new_tensor(tint)[:, None, None] for tint in (grade.shadows, grade.highlights))
-    # Both tints fade out before pure black and white, so that nothing clips and no letterbox turns blue.
-    picture = picture + shadows * 4 * light * (1 - light) ** 2 + highlights * 4 * light**2 * (1 - light)
     black, white = (picture.new_tensor(end)[:, None, None] for end in (grade.black, grade.white))
-    picture = (black + (white - black) * picture).clamp(0, 1)
-    return _spilled(picture, grade.glow) if grade.glow else picture
+    return (black + (white - black) * tinted(picture, light, grade)).clamp(0, 1)
 
 
-def _lit(picture: Tensor, grade: Grade) -> Tensor:
-    """Exposure, colour of the light and vignette, where they belong: in linear light."""
-    if not (grade.exposure or grade.warmth or grade.magenta or grade.vignette):
-        return picture
-    light = to_linear(picture)
+def tinted(picture: Tensor, light: Tensor, grade: Grade) -> Tensor:
+    """Return `picture` [3, H, W], whose luma is `light` [1, H, W], with the tints of `grade` added."""
+    shadows, highlights = (light.new_tensor(tint)[:, None, None] for tint in (grade.shadows, grade.highlights))
+    # Both tints fade out before pure black and white, so that nothing clips and no letterbox turns blue.
+    return picture + shadows * 4 * light * (1 - light) ** 2 + highlights * 4 * light**2 * (1 - light)
+
+
+def in_light(light: Tensor, grade: Grade) -> Tensor:
+    """Return linear `light` [3, H, W] under the exposure and the coloured light of `grade`."""
     warm, magenta = grade.warmth, grade.magenta
-    gains = picture.new_tensor([1 + 0.35 * warm + 0.1 * magenta, 1 - 0.15 * magenta, 1 - 0.45 * warm + 0.1 * magenta])
+    gains = light.new_tensor([1 + 0.35 * warm + 0.1 * magenta, 1 - 0.15 * magenta, 1 - 0.45 * warm + 0.1 * magenta])
     light = light * (gains / gains.max())[:, None, None]
     gain = 2.0**grade.exposure
-    light = light * gain / (1 + light * max(gain - 1, 0))  # a shoulder: 1 stays 1 when the rest is lifted
-    if grade.vignette:
-        height, width = picture.shape[-2:]
-        y = torch.linspace(-1, 1, height, device=picture.device)[:, None]
-        x = torch.linspace(-1, 1, width, device=picture.device)[None]
-        light = light * (1 - grade.vignette * ((x * x + y * y) / 2) ** 1.5)
-    return from_linear(light)
+    exposed: Tensor = light * gain / (1 + light * max(gain - 1, 0))  # a shoulder: 1 stays 1 when the rest is lifted
+    return exposed
+
+
+def kept_light(grade: Grade, height: int, width: int) -> Tensor:
+    """Return the share of linear light [H, W] that the vignette of `grade` keeps: 1 in the middle."""
+    y = torch.linspace(-1, 1, height)[:, None]
+    x = torch.linspace(-1, 1, width)[None]
+    kept: Tensor = 1 - grade.vignette * ((x * x + y * y) / 2) ** 1.5
+    return kept
 
 
 def _s_curve(picture: Tensor, amount: float, pivot: float) -> Tensor:
-    """A logistic curve through (0, 0) and (1, 1), steepest at `pivot`, laid on luma and half on the channels.
-
-    On the channels alone it burns skin, on luma alone it looks grey.
-    """
-    steep = 8 * amount
-
-    def curve(x: Tensor) -> Tensor:
-        low, high = (torch.sigmoid(x.new_tensor(steep * (end - pivot))) for end in (0.0, 1.0))
-        return (torch.sigmoid(steep * (x - pivot)) - low) / (high - low)
-
+    """`s_curve` laid on luma and half on the channels: on these alone it burns skin, on luma alone it looks grey."""
     light = luma(picture)
-    by_luma = _coloured(curve(light), picture - light, curve(light) / light.clamp_min(1e-4))
-    return 0.5 * (by_luma + curve(picture))
+    raised = s_curve(light, amount, pivot)
+    by_luma = _coloured(raised, picture - light, raised / light.clamp_min(DARKEST))
+    return 0.5 * (by_luma + s_curve(picture, amount, pivot))
+
+
+def s_curve(x: Tensor, amount: float, pivot: float) -> Tensor:
+    """Return the logistic curve through (0, 0) and (1, 1), steepest at `pivot`, of each value of `x` in [0, 1]."""
+    steep = 8 * amount
+    low, high = (torch.sigmoid(x.new_tensor(steep * (end - pivot))) for end in (0.0, 1.0))
+    return (torch.sigmoid(steep * (x - pivot)) - low) / (high - low)
 
 
 def _saturated(picture: Tensor, factor: float) -> Tensor:
@@ -93,7 +118,7 @@ def _coloured(light: Tensor, chroma: Tensor, factor: Tensor) -> Tensor:
 
 
 def _spilled(picture: Tensor, amount: float) -> Tensor:
-    """Bright parts blurred over 1/40 of the short side and laid on like a second exposure."""
+    """Bright parts blurred over `SPILL` units and laid on like a second exposure."""
     bright = picture * luma(picture) ** 2
-    spilled = torch.from_numpy(blur(bright.permute(1, 2, 0).contiguous().cpu().numpy(), 12)).permute(2, 0, 1)
+    spilled = torch.from_numpy(blur(bright.permute(1, 2, 0).contiguous().cpu().numpy(), SPILL)).permute(2, 0, 1)
     return 1 - (1 - picture) * (1 - amount * spilled.to(picture.device))

@@ -2,14 +2,19 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, cast, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...carry import finished, to_size_of, within
 from ...errors import ConfigError
-from ...types import Edit, check_shape
+from ...types import Edit, Raw, Steadiness, check_shape, from_raw, to_raw
+from .colour_table import Bytes, ColourTable
 from .entry import Drawing, Style
+from .grade_raw import raw_grade
 from .grades import Grade, graded
 from .looks import find
 from .nets import painted_in
@@ -22,6 +27,8 @@ class LookEditor:
     Styles of the network blend as styles, everything else as pictures. Raises `ConfigError` for a look it does not know and for
     weights that are no shares.
     """
+
+    repeats_after: ClassVar[int] = 4  # frames: a look is quick
 
     looks: tuple[tuple[str, float], ...] = (("van gogh", 1.0),)
     short_side: int = 768  # the network sees larger pictures at this size; drawings and grades work at full size
@@ -52,10 +59,53 @@ class LookEditor:
             mixed += sum(shares.values()) * self._in_styles(image, shares)
         return finished(mixed, image, edit)
 
+    @property
+    def steadiness(self) -> Steadiness:
+        """Whether all looks are functions of colour and place, or at least steady filters: the weakest of them counts."""
+        return max((find(name).steadiness for name, _ in self.looks), key=get_args(Steadiness).index)
+
+    def edit_raw(self, picture: Raw, edit: Edit, generator: torch.Generator) -> Raw:
+        """Return the picture [H, W, 3] of `picture` [H, W, 3] in this look, as `seams.RawEditor` says.
+
+        A function of colour alone is exactly what calling the editor gives, rounded (8 bits); grades that depend on the place
+        differ by up to one level.
+        """
+        if edit.strength == 0:
+            return picture
+        recipes = [find(name).recipe for name, _ in self.looks]
+        grades = [one for one in recipes if isinstance(one, Grade)]
+        if len(grades) < len(recipes) or (edit.keep_colors and not _of_colour(grades)):
+            return to_raw(self(from_raw(picture), edit, generator), 8 if picture.dtype == np.uint8 else 16)
+        if picture.dtype == np.uint8 and _of_colour(grades):
+            return colour_table(self, edit.strength, edit.keep_colors)(cast(Bytes, picture))
+        return self._graded(picture, grades, edit.strength)
+
+    def _graded(self, picture: Raw, grades: list[Grade], strength: float) -> Raw:
+        made = [raw_grade(one, picture.dtype == np.uint16, *picture.shape[:2])(picture) for one in grades]
+        if len(made) == 1 and strength == 1:
+            return made[0]
+        weights = [strength * weight / sum(weight for _, weight in self.looks) for _, weight in self.looks]
+        mixed = np.float32(1 - strength) * picture
+        for one, weight in zip(made, weights, strict=True):
+            mixed += np.float32(weight) * one
+        return cast(Raw, np.rint(mixed).astype(picture.dtype))
+
     def _in_styles(self, image: Tensor, shares: dict[int, float]) -> Tensor:
         whole = sum(shares.values())
         small = within(image, self.short_side)
         return to_size_of(image, small, painted_in(small, {index: share / whole for index, share in shares.items()}))
+
+
+def _of_colour(grades: list[Grade]) -> bool:
+    """Whether pictures under `grades` are functions of colour alone."""
+    return not any(one.vignette or one.glow for one in grades)
+
+
+@lru_cache(maxsize=1)  # of 64 MiB
+def colour_table(editor: LookEditor, strength: float, keep_colors: bool) -> ColourTable:
+    """Return the table of a look that is a function of colour alone."""
+    edit = Edit(strength=strength, keep_colors=keep_colors)
+    return ColourTable(lambda colours: editor(colours, edit, torch.Generator()))
 
 
 def _made(image: Tensor, recipe: Grade | Drawing, generator: torch.Generator) -> Tensor:

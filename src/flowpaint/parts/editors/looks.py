@@ -109,6 +109,7 @@ _GRADES = (
         "low warm sun",
         "sunset",
         "sunset light, warm sunset, sunrise, warm evening light, evening sun, magic hour",
+        measured_steady=True,
     ),
     entry(
         "teal and orange",
@@ -196,6 +197,7 @@ _GRADES = (
         "magenta and violet city night",
         "cyber punk",
         "synthwave, vaporwave, blade runner, outrun, retrowave",
+        measured_steady=True,
     ),
     entry(
         "dream",
@@ -203,6 +205,7 @@ _GRADES = (
         "bright haze around every light",
         "dreamy",
         "ethereal, soft glow, hazy, orton, heavenly, fairy tale, fairytale",
+        measured_steady=True,
     ),
     entry(
         "horror",

@@ -27,6 +27,7 @@ def _session(name: str) -> onnxruntime.InferenceSession:
 @cache
 def opened(path: Path) -> onnxruntime.InferenceSession:
     """The network in an ONNX file, one session a process. Raises what ONNX Runtime does for a damaged file."""
+    onnxruntime.disable_telemetry_events()  # for versions that do not know the variable of `flowpaint.telemetry`
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2  # that sleep when idle: spinning ones starve torch on few cores
     options.inter_op_num_threads = 1

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -56,6 +57,8 @@ class StyleEditor:
     The style is seen at 256 x 256, pictures are painted at `short_side` at most and carried to full size. Raises `VideoError` for
     a file that is no picture.
     """
+
+    repeats_after: ClassVar[int] = 4  # frames: a look is quick
 
     picture: str
     short_side: int = 576

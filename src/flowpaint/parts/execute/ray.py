@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -88,7 +88,6 @@ class RayExecutor:
 def connect(executor: RayExecutor) -> None:
     """Nothing; this process is part of a Ray cluster then. Raises `MissingExtraError`, `WorkError`, and `ConfigError` where it
     is part of another one."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported or started: nothing is reported
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
@@ -110,10 +109,13 @@ def connect(executor: RayExecutor) -> None:
         manners["address"] = executor.address
     try:
         _check_reachable(executor.address)
-        ray.init(**manners)
+        with _without_api_server(ray) if executor.address is None else nullcontext():
+            ray.init(**manners)
     except Exception as error:  # ConnectionError, and whatever else Ray raises
         where = "on this machine" if executor.address is None else f"at {executor.address}"
-        raise WorkError(f"There is no Ray {where}: {type(error).__name__}: {error}. Start it with `ray start --head`.") from error
+        raise WorkError(
+            f"There is no Ray {where}: {type(error).__name__}: {error}. Start it with `ray start --head --disable-usage-stats`."
+        ) from error
     if executor.address is None and executor.gpus_per_worker > _gpus():
         raise ConfigError(f"A worker shall have {executor.gpus_per_worker} GPUs, and Ray finds fewer here. Give 0.")
 
@@ -169,6 +171,25 @@ def _hush(ray: Any) -> None:
     worker = getattr(getattr(ray, "_private", None), "worker", None)
     if callable(getattr(worker, "print_to_stdstream", None)):
         cast(Any, worker).print_to_stdstream = _log_news
+
+
+@contextmanager
+def _without_api_server(ray: Any) -> Iterator[None]:
+    """Have Ray start without the process that reports its use.
+
+    With the dashboard off, that process does nothing else. With the reports off as well, it still asks for the metadata services
+    of three clouds (at 169.254.169.254 and by a name), and has no switch for that. The function is private to Ray: seen in 2.60.
+    """
+    services = getattr(getattr(ray, "_private", None), "services", None)
+    if not callable(start := getattr(services, "start_api_server", None)):
+        _log.warning("This version of Ray may ask whether it runs in a cloud (169.254.169.254): flowpaint cannot stop it.")
+        yield
+        return
+    cast(Any, services).start_api_server = lambda *_, **__: (None, None)  # as where it cannot be started: no address, no process
+    try:
+        yield
+    finally:
+        cast(Any, services).start_api_server = start
 
 
 def _log_news(data: Any, *_: Any, **__: Any) -> None:

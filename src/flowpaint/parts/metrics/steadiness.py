@@ -1,4 +1,4 @@
-"""Metrics over time: warp errors, flicker, drift of colour; and what a result cost."""
+"""Metrics over time: warp errors, what alternates, drift of colour; and what a result cost."""
 
 import math
 from dataclasses import dataclass
@@ -184,28 +184,28 @@ class PixelMse:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flicker:
+class Alternation:
     """What jumps to and fro from frame to frame, beyond what the source does.
 
-    With r_t = Y_t - W(Y_t-1), luma minus the luma before laid onto it along the source's flow, flicker is the root mean
-    square of (r_t - W(r_t-1)) / 4 where both are seen: a second difference in time, whose gain is 1 for what alternates every
-    frame and 0 for what grows evenly. A square wave of amplitude a has flicker a.
+    With r_t = Y_t - W(Y_t-1), luma minus the luma before warped along the source's flow, it is the root mean square of
+    (r_t - W(r_t-1)) / 4 where both are seen: a second difference in time, whose gain is 1 for what alternates every frame and 0
+    for what grows evenly. A square wave of amplitude a has an alternation of a.
     """
 
     measures: ClassVar[tuple[Measure, ...]] = (
-        _measure("flicker", "Flicker", unit="levels of 255", source="temporal second difference along the source's flow"),
+        _measure("alternation", "Alternation", unit="levels of 255", source="temporal second difference along the source's flow"),
         _measure(
-            "flicker_source", "Flicker of the source", unit="levels of 255", better=None,
+            "alternation_source", "Alternation of the source", unit="levels of 255", better=None,
             source="temporal second difference along its flow",
         ),
     )  # fmt: skip
 
     def __call__(self, _: Case) -> Tally:
-        """A fresh tally."""
-        return _FlickerTally(self.measures)
+        """Return a fresh tally."""
+        return _AlternationTally(self.measures)
 
 
-class _FlickerTally:
+class _AlternationTally:
     def __init__(self, measures: tuple[Measure, ...]) -> None:
         reasons = {one.name: "needs three frames of one shot" for one in measures}
         self._frames = FrameTally(measures, self._look, reasons=reasons)
@@ -230,7 +230,7 @@ class _FlickerTally:
         both = seen * (warp(last[2], back) > 0.99)
         jump = 255 * (residual - warp(last[1], back)) / 4
         result, source = (math.sqrt(mean_over(one.square(), both)) for one in jump.split(1, dim=1))
-        return {"flicker": result, "flicker_source": source}
+        return {"alternation": result, "alternation_source": source}
 
     def score(self) -> Score:
         return self._frames.score()
