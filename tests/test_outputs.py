@@ -304,6 +304,21 @@ def test_what_is_put_into_a_folder_while_it_is_replaced_stays(tmp_path: Path, mo
     assert [one.name for one in out.iterdir()] == ["letter.txt"] and len(list(made.iterdir())) == 3
 
 
+def test_a_folder_that_is_changed_while_the_new_one_is_copied_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, made = pictures(tmp_path / "out", 3, "old"), pictures(tmp_path / "run" / "frames", 2, "new")
+    copied = outputs._copied
+
+    def slow(made: Path, target: Path) -> Path:
+        (out / "000001.png").write_text("painted over meanwhile")
+        return copied(made, target)
+
+    monkeypatch.setattr(outputs, "_on_one_disk", lambda one, other: False)
+    monkeypatch.setattr(outputs, "_copied", slow)
+    with pytest.raises(InputError, match=r"000001\.png"):
+        replace_folder(made, out)
+    assert len(list(out.glob("*.png"))) == 3 and {one.name for one in tmp_path.iterdir()} == {"out", "run"}
+
+
 # --------------------------------------------------------------------------------------------------------------- kill -9
 
 
